@@ -1,0 +1,28 @@
+// Image: one partition as everything behind the readers sees it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/partition.h"
+#include "base/physical_memory.h"
+#include "base/registers.h"
+
+namespace hvd {
+
+struct Image {
+  std::string name;
+  Role role = Role::kGuest;
+  PartitionState state = PartitionState::kCaptured;
+  std::string state_reason;  // why the state is not `captured`
+  bool locked = false;       // sealed, and no key for it was given: only the members above are known
+
+  std::shared_ptr<const PhysicalMemory> memory;  // null when there is none to see
+  std::vector<Registers> registers;              // one per vCPU (per thread in a process partition)
+  std::vector<Note> notes;
+  std::string facts;                   // a JSON object of what the agent knew (uuid, machine, panic information)
+  std::vector<std::string> problems;   // damage met while opening
+};
+
+}  // namespace hvd

@@ -1,0 +1,40 @@
+// OutputFile: a file that appears under its name only when it is complete.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/file_descriptor.h"
+#include "base/result.h"
+
+namespace hvd {
+
+/// Written beside its final name and renamed by commit(); destroyed without commit() it leaves nothing behind,
+/// also when the process gets SIGINT or SIGTERM. The file may be written at any offset; what is never written
+/// stays a hole.
+class OutputFile {
+ public:
+  /// kInvalidArgument when `path` names an input (`not_this` may be empty); kIo when it cannot be created.
+  static Result<OutputFile> create(const std::string& path, const std::string& not_this);
+  OutputFile(OutputFile&&) noexcept = default;
+  OutputFile& operator=(OutputFile&&) = delete;
+  ~OutputFile();
+
+  /// Safe to call from several threads for different offsets.
+  Result<void> write_at(std::uint64_t offset, ByteView bytes);
+  Result<void> resize(std::uint64_t size);
+  Result<void> commit();
+
+ private:
+  OutputFile(FileDescriptor fd, std::string temporary, std::string path);
+  void unregister();
+  FileDescriptor fd_;
+  std::unique_ptr<std::string> temporary_;  // on the heap: the signal handler keeps its address
+  std::string path_;
+};
+
+/// Writes `contents` to `path` through an OutputFile, or to standard output for "-".
+Result<void> write_whole_file(const std::string& path, ByteView contents, const std::string& not_this = {});
+
+}  // namespace hvd

@@ -1,0 +1,313 @@
+#include "formats/hvd/dump.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/byte_reader.h"
+#include "base/text.h"
+
+namespace hvd::format {
+namespace {
+
+using nlohmann::json;
+
+// A JSON object from untrusted bytes; a discarded value when it is anything else.
+json parse_object(ByteView bytes) {
+  json value = json::parse(u8(bytes), u8(bytes) + bytes.size(), nullptr, false);
+  return value.is_object() ? value : json(json::value_t::discarded);
+}
+
+std::string string_of(const json& object, const char* key) {
+  const auto at = object.find(key);
+  return at != object.end() && at->is_string() ? at->get<std::string>() : std::string();
+}
+
+std::uint64_t number_of(const json& object, const char* key) {
+  const auto at = object.find(key);
+  return at != object.end() && at->is_number_unsigned() ? at->get<std::uint64_t>() : 0;
+}
+
+// FACTS' ranges: [[begin, size, kind], ...]; only memory kinds count.
+std::vector<PhysRange> ranges_of(const json& facts) {
+  std::vector<PhysRange> ranges;
+  const auto list = facts.find("ranges");
+  if (list == facts.end() || !list->is_array()) return ranges;
+  for (const json& item : *list) {
+    if (!item.is_array() || item.size() < 2 || !item[0].is_number_unsigned() || !item[1].is_number_unsigned()) continue;
+    if (item.size() > 2 && item[2].is_string() && item[2] != "ram") continue;
+    ranges.push_back({PhysAddr{item[0].get<std::uint64_t>()}, item[1].get<std::uint64_t>()});
+  }
+  return normalised(std::move(ranges));
+}
+
+Result<Registers> parse_registers(ByteView raw) {
+  ByteReader in(raw, "register record");
+  const auto header = in.read<RegistersHeader>();
+  Registers registers;
+  registers.id = header.id;
+  const std::size_t count = in.count<le64>(header.register_count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint64_t value = in.read<le64>();
+    // A newer writer may know more registers than we do.
+    if (i < kRegCount && i < 64 && ((header.known >> i) & 1)) registers.set(static_cast<Reg>(i), value);
+  }
+  HVD_TRY(in.finish());
+  return registers;
+}
+
+Result<Note> parse_note(ByteView raw) {
+  ByteReader in(raw, "note record");
+  const auto header = in.read<NoteHeader>();
+  Note note;
+  note.type = header.type;
+  note.name = to_string(in.bytes(header.name_size));
+  const ByteView contents = in.rest();
+  note.contents.assign(contents.begin(), contents.end());
+  HVD_TRY(in.finish());
+  return note;
+}
+
+}  // namespace
+
+std::string text_of(const DumpId& id) { return hex_bytes(std::as_bytes(std::span(id))); }
+
+Result<Dump> Dump::open(const std::string& path, bool scan_always) {
+  return with_context(open(HVD_TRY(FileSource::open(path)), scan_always), path);
+}
+
+Result<Dump> Dump::open(std::shared_ptr<const ByteSource> source, bool scan_always) {
+  Dump dump(HVD_TRY(RecordReader::open(source)));
+  auto index = scan_always ? Result<Catalog>(Error{ErrorCode::kNotFound, ""}) : read_index(dump.reader_);
+  if (index) {
+    dump.catalog_ = std::move(*index);
+  } else {
+    Progress progress("Scanning the dump", source->size());
+    dump.catalog_ = scan(dump.reader_, &progress);
+  }
+  dump.problems_ = dump.catalog_.problems;
+  dump.collect_partitions();
+  return dump;
+}
+
+PublicKey Dump::signer() const {
+  PublicKey key{};
+  std::memcpy(key.data(), reader_.file_header().signer, key.size());
+  return key;
+}
+
+DumpPartition* Dump::by_number(std::uint32_t number) {
+  const auto at = std::find_if(partitions_.begin(), partitions_.end(),
+                               [&](const DumpPartition& p) { return p.number == number; });
+  return at == partitions_.end() ? nullptr : &*at;
+}
+
+void Dump::collect_partitions() {
+  for (const RecordPlace& place : catalog_.records) {
+    if (static_cast<std::uint16_t>(place.type) > kLastRecordType) continue;
+    if (auto done = read_visible(place); !done) problems_.push_back(done.error().message);
+  }
+  for (DumpPartition& partition : partitions_) {
+    if (partition.state == PartitionState::kIncomplete && partition.reason.empty()) {
+      partition.reason = "the dump ends before this partition does";
+    }
+  }
+}
+
+Result<void> Dump::read_visible(const RecordPlace& place) {
+  const bool visible = place.type == RecordType::kDump || place.type == RecordType::kPartition ||
+                       place.type == RecordType::kKeySlot || place.type == RecordType::kPartitionEnd;
+  if (!visible) return {};
+  const Record record = HVD_TRY(reader_.read_expected(place));
+  if (place.type == RecordType::kDump) {
+    if (!parse_object(record.payload).is_discarded()) agent_ = to_string(record.payload);
+    return {};
+  }
+  if (place.type == RecordType::kPartition) {
+    const json object = parse_object(record.payload);
+    const auto role = role_from(object.is_object() ? string_of(object, "role") : "");
+    if (!role || by_number(place.partition)) {
+      return Error{ErrorCode::kCorrupt, "partition " + std::to_string(place.partition) + " has no valid header"};
+    }
+    DumpPartition partition;
+    partition.number = place.partition;
+    partition.name = string_of(object, "name");
+    partition.role = *role;
+    // Anything but a plain `false` counts as sealed: then nothing is taken for plaintext by mistake.
+    partition.sealed = object.value("sealed", json(true)) != json(false);
+    partitions_.push_back(std::move(partition));
+    return {};
+  }
+  DumpPartition* partition = by_number(place.partition);
+  if (!partition) {
+    return Error{ErrorCode::kCorrupt, "a record belongs to partition " + std::to_string(place.partition) +
+                                          ", which has no header"};
+  }
+  if (place.type == RecordType::kKeySlot) {
+    ByteReader in(record.payload, "key slot");
+    const std::uint16_t label = in.read<le16>();
+    KeySlot slot;
+    slot.recipient = to_string(in.bytes(label));
+    const ByteView blob = in.rest();
+    slot.blob.assign(blob.begin(), blob.end());
+    HVD_TRY(in.finish());
+    partition->slots.push_back(std::move(slot));
+    return {};
+  }
+  const json object = parse_object(record.payload);
+  const auto state = state_from(object.is_object() ? string_of(object, "state") : "");
+  if (!state) return Error{ErrorCode::kCorrupt, "partition " + partition->name + " ends in a damaged record"};
+  partition->state = *state;
+  partition->reason = string_of(object, "reason");
+  partition->total_bytes = number_of(object, "total_bytes");
+  partition->stored_bytes = number_of(object, "stored_bytes");
+  return {};
+}
+
+Result<const DumpPartition*> Dump::find(const std::string& name) const {
+  std::string names;
+  for (const DumpPartition& partition : partitions_) {
+    if (partition.name == name) return &partition;
+    names += (names.empty() ? "" : ", ") + partition.name;
+  }
+  return Error{ErrorCode::kNotFound, "the dump has no partition " + name + "; it has: " + (names.empty() ? "none" : names)};
+}
+
+Result<std::shared_ptr<const Opener>> Dump::unlock(const DumpPartition& partition, const KeyProvider& keys) const {
+  if (!partition.sealed) return std::shared_ptr<const Opener>();
+  auto opener = keys.unlock(id(), partition.number, partition.slots);
+  if (!opener) return std::move(opener).error().in("partition " + partition.name);
+  return std::shared_ptr<const Opener>(std::move(*opener));
+}
+
+Result<Image> Dump::image(const DumpPartition& partition, const KeyProvider& keys) const {
+  auto opener = unlock(partition, keys);
+  if (opener) return image(partition, *opener);
+  Image image;
+  image.name = partition.name;
+  image.role = partition.role;
+  image.state = partition.state;
+  image.state_reason = partition.reason;
+  image.locked = true;
+  image.problems = partition.problems;
+  image.problems.insert(image.problems.begin(), opener.error().message);
+  return image;
+}
+
+SegmentTable Dump::segments_of(const DumpPartition& partition, const Opener* opener, Image& image) const {
+  SegmentTable table;
+  const auto problem = [&](const Error& error) { image.problems.push_back(error.message); };
+  for (const RecordPlace& place : catalog_.records) {
+    if (place.type != RecordType::kMapIndex || place.partition != partition.number) continue;
+    const auto read_block = [&]() -> Result<void> {
+      const Record record = HVD_TRY(reader_.read_expected(place));
+      const Bytes raw = HVD_TRY(reader_.block(record, opener));
+      ByteReader in(raw, "map index of partition " + partition.name);
+      while (in.remaining() > 0) {
+        const auto entry = in.read<MapIndexEntry>();
+        if (in.ok()) table[entry.segment].map_offset = entry.file_offset;
+      }
+      return in.finish();
+    };
+    if (auto done = read_block(); !done) problem(done.error());
+  }
+  // After a scan the maps and chunks themselves are known, also those that no index names.
+  for (const RecordPlace& place : catalog_.memory_records) {
+    if (place.partition == partition.number && place.type == RecordType::kMap) {
+      table[static_cast<std::uint32_t>(place.sequence)].map_offset = place.file_offset;
+    }
+  }
+  for (const RecordPlace& place : catalog_.memory_records) {
+    if (place.partition != partition.number || place.type != RecordType::kChunk) continue;
+    SegmentPlace& segment = table[static_cast<std::uint32_t>(place.sequence >> 16)];
+    if (segment.map_offset != 0) continue;
+    const auto read_chunk = [&]() -> Result<void> {
+      const Record record = HVD_TRY(reader_.read_expected(place));
+      ChunkContents contents = HVD_TRY(chunk_descriptor(reader_, record, opener));
+      MapChunk entry{};
+      entry.file_offset = place.file_offset;
+      entry.page_class = static_cast<unsigned char>(contents.page_class);
+      entry.page_count = static_cast<std::uint16_t>(contents.pages.size());
+      entry.ordinal = static_cast<std::uint32_t>(place.sequence & 0xffff);
+      segment.salvaged.emplace_back(entry, std::move(contents));
+      return {};
+    };
+    if (auto done = read_chunk(); !done) problem(done.error());
+  }
+  return table;
+}
+
+std::optional<std::uint64_t> Dump::read_details(const DumpPartition& partition, const Opener* opener,
+                                                Image& image) const {
+  std::optional<std::uint64_t> segments;
+  for (const RecordPlace& place : catalog_.records) {
+    if (place.partition != partition.number) continue;
+    const auto read_one = [&]() -> Result<void> {
+      switch (place.type) {
+        case RecordType::kFacts:
+        case RecordType::kSummary:
+        case RecordType::kNote:
+        case RecordType::kRegisters: break;
+        default: return {};
+      }
+      const Record record = HVD_TRY(reader_.read_expected(place));
+      const Bytes raw = HVD_TRY(reader_.block(record, opener));
+      if (place.type == RecordType::kNote) {
+        image.notes.push_back(HVD_TRY(parse_note(raw)));
+      } else if (place.type == RecordType::kRegisters) {
+        image.registers.push_back(HVD_TRY(parse_registers(raw)));
+      } else if (parse_object(raw).is_discarded()) {
+        return Error{ErrorCode::kCorrupt, "the facts of partition " + partition.name + " are not a JSON object"};
+      } else if (place.type == RecordType::kFacts) {
+        image.facts = to_string(raw);
+      } else {
+        const json summary = parse_object(raw);
+        segments = number_of(summary, "segments");
+        const auto list = summary.find("problems");
+        if (list != summary.end() && list->is_array()) {
+          for (const json& item : *list) {
+            if (item.is_string()) image.problems.push_back(item.get<std::string>());
+          }
+        }
+        if (number_of(summary, "notes") != image.notes.size() ||
+            number_of(summary, "registers") != image.registers.size()) {
+          return Error{ErrorCode::kCorrupt, "partition " + partition.name + " has lost notes or registers"};
+        }
+      }
+      return {};
+    };
+    // Without the class key notes and registers are simply not ours to see.
+    if (auto done = read_one(); !done && done.error().code != ErrorCode::kSealed) {
+      image.problems.push_back(done.error().message);
+    }
+  }
+  return segments;
+}
+
+Result<Image> Dump::image(const DumpPartition& partition, std::shared_ptr<const Opener> opener) const {
+  Image image;
+  image.name = partition.name;
+  image.role = partition.role;
+  image.state = partition.state;
+  image.state_reason = partition.reason;
+  image.problems = partition.problems;
+  image.facts = "{}";
+  const std::optional<std::uint64_t> expected_segments = read_details(partition, opener.get(), image);
+  SegmentTable segments = segments_of(partition, opener.get(), image);
+  std::vector<PhysRange> ranges = ranges_of(parse_object(as_bytes(image.facts)));
+  if (ranges.empty()) {
+    for (const auto& [segment, place] : segments) ranges.push_back({PhysAddr{segment * kSegmentBytes}, kSegmentBytes});
+    ranges = normalised(std::move(ranges));
+  }
+  if (expected_segments && *expected_segments != segments.size()) {
+    image.problems.push_back("the page map names " + std::to_string(segments.size()) + " segments of memory but " +
+                             std::to_string(*expected_segments) + " were written");
+  }
+  const bool torn = partition.state == PartitionState::kIncomplete || expected_segments != segments.size();
+  image.memory = std::make_shared<HvdMemory>(reader_, std::move(opener), partition.number, std::move(segments),
+                                             std::move(ranges), torn);
+  return image;
+}
+
+}  // namespace hvd::format

@@ -1,0 +1,100 @@
+#include "formats/hvd/packing.h"
+
+#include <lz4.h>
+#include <zstd.h>
+
+#include <memory>
+
+#include "base/byte_reader.h"
+#include "base/byte_writer.h"
+
+namespace hvd::format {
+namespace {
+
+struct FreeContext {
+  void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
+  void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
+};
+
+// Creating a zstd context costs more than compressing a small chunk: each thread keeps one.
+ZSTD_CCtx* compressor() {
+  thread_local std::unique_ptr<ZSTD_CCtx, FreeContext> context(ZSTD_createCCtx());
+  return context.get();
+}
+ZSTD_DCtx* decompressor() {
+  thread_local std::unique_ptr<ZSTD_DCtx, FreeContext> context(ZSTD_createDCtx());
+  return context.get();
+}
+
+}  // namespace
+
+Compressed compress(Codec wanted, int level, ByteView raw) {
+  Compressed out;
+  std::size_t size = 0;
+  if (wanted == Codec::kZstd) {
+    out.data.resize(ZSTD_compressBound(raw.size()));
+    const std::size_t got =
+        ZSTD_compressCCtx(compressor(), out.data.data(), out.data.size(), raw.data(), raw.size(), level);
+    if (!ZSTD_isError(got)) size = got;
+  } else if (wanted == Codec::kLz4) {
+    out.data.resize(static_cast<std::size_t>(LZ4_compressBound(static_cast<int>(raw.size()))));
+    size = static_cast<std::size_t>(LZ4_compress_default(
+        reinterpret_cast<const char*>(raw.data()), reinterpret_cast<char*>(out.data.data()),
+        static_cast<int>(raw.size()), static_cast<int>(out.data.size())));
+  }
+  if (size == 0 || size > raw.size() - raw.size() / 32) {
+    out.data.assign(raw.begin(), raw.end());
+    return out;
+  }
+  out.codec = wanted;
+  out.data.resize(size);
+  return out;
+}
+
+Result<Bytes> decompress(std::uint8_t codec, ByteView data, std::size_t raw_size) {
+  const auto damaged = [&](std::size_t got) {
+    return Error{ErrorCode::kCorrupt,
+                 "compressed data gives " + std::to_string(got) + " bytes instead of " + std::to_string(raw_size)};
+  };
+  switch (static_cast<Codec>(codec)) {
+    case Codec::kNone:
+      if (data.size() != raw_size) return damaged(data.size());
+      return Bytes(data.begin(), data.end());
+    case Codec::kLz4: {
+      Bytes out(raw_size);
+      const int got = LZ4_decompress_safe(reinterpret_cast<const char*>(data.data()),
+                                          reinterpret_cast<char*>(out.data()), static_cast<int>(data.size()),
+                                          static_cast<int>(out.size()));
+      if (got < 0 || static_cast<std::size_t>(got) != raw_size) return damaged(got < 0 ? 0 : static_cast<std::size_t>(got));
+      return out;
+    }
+    case Codec::kZstd: {
+      Bytes out(raw_size);
+      const std::size_t got = ZSTD_decompressDCtx(decompressor(), out.data(), out.size(), data.data(), data.size());
+      if (ZSTD_isError(got) || got != raw_size) return damaged(ZSTD_isError(got) ? 0 : got);
+      return out;
+    }
+  }
+  return Error{ErrorCode::kUnsupported, "unknown codec " + std::to_string(codec)};
+}
+
+Bytes pack(ByteView raw) {
+  const Compressed body = compress(Codec::kZstd, 1, raw);
+  PackedHeader header{};
+  header.codec = static_cast<unsigned char>(body.codec);
+  header.raw_size = static_cast<std::uint32_t>(raw.size());
+  return ByteWriter().put(header).put(ByteView(body.data)).take();
+}
+
+Result<Bytes> unpack(ByteView packed, const std::string& what) {
+  ByteReader in(packed, what);
+  const auto header = in.read<PackedHeader>();
+  const ByteView data = in.rest();
+  HVD_TRY(in.finish());
+  if (header.raw_size > kMaxRaw) {
+    return Error{ErrorCode::kCorrupt, what + ": raw_size " + std::to_string(header.raw_size) + " is above the limit"};
+  }
+  return with_context(decompress(header.codec, data, header.raw_size), what);
+}
+
+}  // namespace hvd::format

@@ -1,0 +1,119 @@
+#include <cassert>
+#include <cstring>
+
+#include "base/byte_writer.h"
+#include "formats/hvd/writer.h"
+
+namespace hvd::format {
+namespace {
+
+// A quick fingerprint: equal pages have equal ones; that different pages share one costs a hash, nothing else.
+std::uint64_t fingerprint(ByteView page) {
+  std::array<std::uint64_t, 4> lanes{1, 2, 3, 4};
+  for (std::size_t at = 0; at < page.size(); at += 32) {
+    for (std::size_t lane = 0; lane < 4; ++lane) {
+      std::uint64_t word;
+      std::memcpy(&word, page.data() + at + 8 * lane, sizeof word);
+      lanes[lane] = (lanes[lane] ^ word) * 0x9e3779b97f4a7c15u;
+    }
+  }
+  return lanes[0] ^ (lanes[1] << 13 | lanes[1] >> 51) ^ (lanes[2] << 29 | lanes[2] >> 35) ^
+         (lanes[3] << 47 | lanes[3] >> 17);
+}
+
+}  // namespace
+
+SegmentWriter::SegmentWriter(PartitionWriter& partition, std::uint32_t segment)
+    : partition_(partition), segment_(segment), states_(kSegmentPages, kStateHole) {}
+
+// Repeats are looked for inside the segment and class only: a page never refers to one under another key, and the
+// table does not grow with the guest. The bytes of earlier pages are gone by the time a copy comes, so equality needs
+// a strong hash; computing it for each page would cost more than compressing it. Hence the second copy of a page is
+// stored once more, with its hash, and only from the third on a reference does.
+bool SegmentWriter::record_repeat(std::uint32_t page, PageClass page_class, ByteView contents) {
+  const auto [entry, is_new] = seen_[static_cast<std::size_t>(page_class)].try_emplace(fingerprint(contents));
+  if (is_new) return false;
+  Seen& seen = entry->second;
+  const Hash hash = hash_of(contents);
+  if (!seen.hash) {
+    seen = {hash, static_cast<std::uint16_t>(page)};
+    return false;
+  }
+  if (*seen.hash != hash) return false;
+  repeats_.push_back({static_cast<std::uint16_t>(page), seen.page});
+  states_[page] = kStateRepeat;
+  return true;
+}
+
+Result<void> SegmentWriter::store(std::uint32_t page, PageClass page_class, ByteView contents) {
+  assert(page < kSegmentPages && contents.size() == kPageBytes && states_[page] == kStateHole);
+  if (all_zero(contents)) {
+    absent(page, Absence::kZero);
+    return {};
+  }
+  if (record_repeat(page, page_class, contents)) return {};
+  states_[page] = static_cast<std::uint8_t>(kStateStored + static_cast<unsigned>(page_class));
+  Pending& pending = pending_[static_cast<std::size_t>(page_class)];
+  pending.pages.push_back(static_cast<std::uint16_t>(page));
+  append(pending.contents, contents);
+  if (pending.pages.size() == kChunkPages) return flush(page_class);
+  return {};
+}
+
+void SegmentWriter::absent(std::uint32_t page, Absence reason) {
+  assert(page < kSegmentPages && states_[page] == kStateHole);
+  states_[page] = static_cast<std::uint8_t>(kStateAbsent + static_cast<unsigned>(reason));
+}
+
+Result<void> SegmentWriter::flush(PageClass page_class) {
+  Pending& pending = pending_[static_cast<std::size_t>(page_class)];
+  MapChunk entry{};
+  entry.page_class = static_cast<unsigned char>(page_class);
+  entry.page_count = static_cast<std::uint16_t>(pending.pages.size());
+  entry.ordinal = static_cast<std::uint32_t>(chunks_.size());
+  entry.file_offset = HVD_TRY(partition_.put_chunk(segment_, entry.ordinal, page_class, pending.pages, pending.contents));
+  chunks_.push_back(entry);
+  pending.pages.clear();
+  pending.contents.clear();
+  return {};
+}
+
+Result<void> SegmentWriter::finish() {
+  for (std::size_t i = 0; i < kPageClassCount; ++i) {
+    if (!pending_[i].pages.empty()) HVD_TRY(flush(static_cast<PageClass>(i)));
+  }
+  PartitionTotals mine;
+  bool any = false;
+  for (std::uint8_t state : states_) {
+    if (state == kStateHole) continue;
+    any = true;
+    if (state == kStateRepeat) ++mine.repeat_pages;
+    else if (state >= kStateStored) ++mine.stored_pages[state - kStateStored];
+    else ++mine.absent_pages[state - kStateAbsent];
+  }
+  if (!any) return {};
+
+  MapHeader header{};
+  header.segment = segment_;
+  header.chunk_count = static_cast<std::uint32_t>(chunks_.size());
+  header.repeat_count = static_cast<std::uint32_t>(repeats_.size());
+  ByteWriter raw;
+  raw.put(header);
+  for (const MapChunk& chunk : chunks_) raw.put(chunk);
+  for (const MapRepeat& repeat : repeats_) raw.put(repeat);
+  raw.put(std::as_bytes(std::span(states_)));
+  MapIndexEntry entry{};
+  entry.segment = segment_;
+  entry.file_offset = HVD_TRY(partition_.put_block(RecordType::kMap, segment_, raw.view()));
+
+  std::lock_guard lock(partition_.mutex_);
+  partition_.maps_.push_back(entry);
+  ++partition_.totals_.segments;
+  partition_.totals_.chunks += chunks_.size();
+  partition_.totals_.repeat_pages += mine.repeat_pages;
+  for (std::size_t i = 0; i < kPageClassCount; ++i) partition_.totals_.stored_pages[i] += mine.stored_pages[i];
+  for (std::size_t i = 0; i < kAbsenceCount; ++i) partition_.totals_.absent_pages[i] += mine.absent_pages[i];
+  return {};
+}
+
+}  // namespace hvd::format
