@@ -172,7 +172,8 @@ Result<MaybeKey> try_scrypt(const Stanza& stanza, const Passphrase& passphrase) 
   const auto work = static_cast<unsigned>(std::stoul(digits));
   if (work > kMaxScryptWork) return Error{ErrorCode::kUnsupported, "the scrypt work factor 2^" + digits + " is too large"};
   if (stanza.body.size() != kWrappedFileKeySize) return malformed("a scrypt body is not 32 bytes");
-  return unwrap_key(HVD_TRY(scrypt_key(passphrase, *salt, work)), stanza.body);
+  const SecretBytes key = HVD_TRY(scrypt_key(passphrase, *salt, work));
+  return unwrap_key(key, stanza.body);
 }
 
 Result<MaybeKey> try_stanza(const Stanza& stanza, const Identity& identity) {

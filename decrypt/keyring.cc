@@ -88,7 +88,8 @@ Result<std::vector<KeySlot>> make_key_slots(const PartitionKeys& keys, const Dum
   std::vector<KeySlot> slots;
   const SecretBytes text = keys.key_text(dump, partition);
   for (const Recipient& recipient : recipients) {
-    slots.push_back({label_of(recipient), HVD_TRY(age_encrypt(recipient, text.view()))});
+    Bytes blob = HVD_TRY(age_encrypt(recipient, text.view()));
+    slots.push_back({label_of(recipient), std::move(blob)});
   }
   return slots;
 }

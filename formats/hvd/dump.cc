@@ -74,11 +74,13 @@ Result<Note> parse_note(ByteView raw) {
 std::string text_of(const DumpId& id) { return hex_bytes(std::as_bytes(std::span(id))); }
 
 Result<Dump> Dump::open(const std::string& path, bool scan_always) {
-  return with_context(open(HVD_TRY(FileSource::open(path)), scan_always), path);
+  std::shared_ptr<const ByteSource> source = HVD_TRY(FileSource::open(path));
+  return with_context(open(std::move(source), scan_always), path);
 }
 
 Result<Dump> Dump::open(std::shared_ptr<const ByteSource> source, bool scan_always) {
-  Dump dump(HVD_TRY(RecordReader::open(source)));
+  RecordReader reader = HVD_TRY(RecordReader::open(source));
+  Dump dump(std::move(reader));
   auto index = scan_always ? Result<Catalog>(Error{ErrorCode::kNotFound, ""}) : read_index(dump.reader_);
   if (index) {
     dump.catalog_ = std::move(*index);
@@ -254,9 +256,11 @@ std::optional<std::uint64_t> Dump::read_details(const DumpPartition& partition, 
       const Record record = HVD_TRY(reader_.read_expected(place));
       const Bytes raw = HVD_TRY(reader_.block(record, opener));
       if (place.type == RecordType::kNote) {
-        image.notes.push_back(HVD_TRY(parse_note(raw)));
+        Note note = HVD_TRY(parse_note(raw));
+        image.notes.push_back(std::move(note));
       } else if (place.type == RecordType::kRegisters) {
-        image.registers.push_back(HVD_TRY(parse_registers(raw)));
+        const Registers registers = HVD_TRY(parse_registers(raw));
+        image.registers.push_back(registers);
       } else if (parse_object(raw).is_discarded()) {
         return Error{ErrorCode::kCorrupt, "the facts of partition " + partition.name + " are not a JSON object"};
       } else if (place.type == RecordType::kFacts) {

@@ -35,7 +35,8 @@ Result<std::shared_ptr<const PageMap>> HvdMemory::map_of(std::uint32_t segment) 
   const Record record =
       HVD_TRY(reader_.read_expected({place->second.map_offset, RecordType::kMap, partition_, segment}));
   const Bytes raw = HVD_TRY(reader_.block(record, opener_.get()));
-  return maps_.insert(segment, HVD_TRY(PageMap::parse(raw, segment)));
+  PageMap map = HVD_TRY(PageMap::parse(raw, segment));
+  return maps_.insert(segment, std::move(map));
 }
 
 Result<std::shared_ptr<const Bytes>> HvdMemory::chunk(const PageMap& map, std::uint32_t index) const {
@@ -48,7 +49,8 @@ Result<std::shared_ptr<const Bytes>> HvdMemory::chunk(const PageMap& map, std::u
     return Error{ErrorCode::kCorrupt, "the chunk at byte " + std::to_string(std::uint64_t{entry.file_offset}) +
                                           " does not fit the page map"};
   }
-  return chunks_.insert(entry.file_offset, HVD_TRY(chunk_pages(reader_, record, contents, opener_.get())));
+  Bytes pages = HVD_TRY(chunk_pages(reader_, record, contents, opener_.get()));
+  return chunks_.insert(entry.file_offset, std::move(pages));
 }
 
 Extent HvdMemory::condition_of(const PageMap* map, std::uint32_t page) const {

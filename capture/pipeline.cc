@@ -1,0 +1,114 @@
+#include "capture/pipeline.h"
+
+#include <atomic>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "capture/interrupt.h"
+
+namespace hvd {
+namespace {
+
+using format::kSegmentBytes;
+
+std::vector<std::uint32_t> segments_of(const std::vector<PhysRange>& ranges) {
+  std::vector<std::uint32_t> segments;
+  for (const PhysRange& range : ranges) {
+    const std::uint64_t first = range.begin.value / kSegmentBytes;
+    const std::uint64_t last = (range.begin.value + range.size - 1) / kSegmentBytes;
+    for (std::uint64_t segment = first; segment <= last; ++segment) {
+      const auto number = static_cast<std::uint32_t>(segment);
+      if (segments.empty() || segments.back() != number) segments.push_back(number);
+    }
+  }
+  return segments;
+}
+
+class Run {
+ public:
+  Run(const PageSource& source, format::PartitionWriter& partition, const PipelineOptions& options, Progress& progress)
+      : source_(source), partition_(partition), options_(options), progress_(progress), segments_(segments_of(source.ranges())) {}
+
+  void work() {
+    Bytes scratch(std::size_t{kScratchPages} * kPageSize);
+    while (!stop_) {
+      const std::size_t mine = next_++;
+      if (mine >= segments_.size()) return;
+      if (auto done = write_segment(segments_[mine], scratch); !done) {
+        std::lock_guard lock(mutex_);
+        if (!error_) error_ = done.error();
+        stop_ = true;
+      }
+    }
+  }
+
+  Result<PipelineResult> outcome() {
+    if (error_) return *error_;
+    return PipelineResult{unreadable_};
+  }
+
+ private:
+  static constexpr std::uint64_t kScratchPages = 64;
+
+  Result<void> write_segment(std::uint32_t segment, MutableBytes scratch) {
+    format::SegmentWriter out = HVD_TRY(partition_.segment(segment));
+    const std::uint64_t base = segment * kSegmentBytes;
+    for (const PhysRange& range : source_.ranges()) {
+      const std::uint64_t begin = std::max(range.begin.value, base);
+      const std::uint64_t end = std::min(range.begin.value + range.size, base + kSegmentBytes);
+      for (std::uint64_t at = begin; at < end;) {
+        HVD_TRY(check_interrupt());
+        const PageRun run = source_.fetch(PhysAddr{at}, (end - at) / kPageSize, scratch);
+        HVD_TRY(store(out, at, base, run));
+        progress_.advance(run.pages * kPageSize);
+        at += run.pages * kPageSize;
+      }
+    }
+    return out.finish();
+  }
+
+  Result<void> store(format::SegmentWriter& out, std::uint64_t at, std::uint64_t base, const PageRun& run) {
+    for (std::uint64_t i = 0; i < run.pages; ++i) {
+      const std::uint64_t address = at + i * kPageSize;
+      const auto page = static_cast<std::uint32_t>((address - base) / kPageSize);
+      if (run.kind == PageRun::Kind::kZero) {
+        out.absent(page, Absence::kZero);
+      } else if (run.kind == PageRun::Kind::kAbsent) {
+        if (run.reason == Absence::kUnreadable) ++unreadable_;
+        out.absent(page, run.reason);
+      } else {
+        const PageClass page_class =
+            options_.classify ? options_.classify(address / kPageSize) : PageClass::kUnclassified;
+        HVD_TRY(out.store(page, page_class, run.bytes.subspan(i * kPageSize, kPageSize)));
+      }
+    }
+    return {};
+  }
+
+  const PageSource& source_;
+  format::PartitionWriter& partition_;
+  const PipelineOptions& options_;
+  Progress& progress_;
+  const std::vector<std::uint32_t> segments_;
+  std::atomic<std::size_t> next_{0};
+  std::atomic<bool> stop_{false};
+  std::atomic<std::uint64_t> unreadable_{0};
+  std::mutex mutex_;
+  std::optional<Error> error_;
+};
+
+}  // namespace
+
+Result<PipelineResult> write_memory(const PageSource& source, format::PartitionWriter& partition,
+                                    const PipelineOptions& options, Progress& progress) {
+  Run run(source, partition, options, progress);
+  const unsigned threads = options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+  std::vector<std::thread> workers;
+  for (unsigned i = 1; i < threads; ++i) workers.emplace_back([&run] { run.work(); });
+  run.work();
+  for (std::thread& worker : workers) worker.join();
+  return run.outcome();
+}
+
+}  // namespace hvd

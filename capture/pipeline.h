@@ -1,0 +1,29 @@
+// The pipeline: read, scan for zeros, compress, seal, hash, append, on all cores, in bounded memory.
+#pragma once
+
+#include <functional>
+
+#include "base/progress.h"
+#include "base/result.h"
+#include "capture/source.h"
+#include "formats/hvd/writer.h"
+
+namespace hvd {
+
+struct PipelineOptions {
+  unsigned threads = 0;  // 0: one per core
+  /// The class of a page by its number (address / 4096); null: all unclassified. Called from several threads.
+  std::function<PageClass(std::uint64_t)> classify;
+};
+
+struct PipelineResult {
+  std::uint64_t unreadable_pages = 0;
+};
+
+/// Writes every page of `source` into `partition`. Each worker takes a segment at a time and holds one chunk buffer per
+/// class, so memory does not grow with the guest. On an error, or kInterrupted, segments written so far stay and
+/// the caller ends the partition as incomplete.
+Result<PipelineResult> write_memory(const PageSource& source, format::PartitionWriter& partition,
+                                    const PipelineOptions& options, Progress& progress);
+
+}  // namespace hvd

@@ -1,0 +1,122 @@
+#include "capture/policy.h"
+
+#include <fnmatch.h>
+
+#include <nlohmann/json.hpp>
+
+namespace hvd {
+namespace {
+
+using nlohmann::json;
+
+Error wrong(const std::string& why) { return Error{ErrorCode::kInvalidArgument, "policy: " + why}; }
+
+Result<void> only_members(const json& object, std::initializer_list<const char*> names, const std::string& where) {
+  if (!object.is_object()) return wrong(where + " is not an object");
+  for (const auto& [key, value] : object.items()) {
+    if (std::none_of(names.begin(), names.end(), [&k = key](const char* name) { return k == name; })) {
+      return wrong(where + " has an unknown member \"" + key + "\"");
+    }
+  }
+  return {};
+}
+
+Result<std::vector<Recipient>> parse_recipients(const json& list, const std::string& where) {
+  std::vector<Recipient> out;
+  if (!list.is_array()) return wrong(where + ": \"recipients\" is not an array");
+  for (const json& item : list) {
+    if (!item.is_string()) return wrong(where + ": a recipient is not a string");
+    auto recipient = parse_recipient(item.get<std::string>());
+    if (!recipient) return wrong(where + ": " + recipient.error().message);
+    out.emplace_back(*recipient);
+  }
+  return out;
+}
+
+Result<bool> flag(const json& object, const char* name, const std::string& where) {
+  const auto at = object.find(name);
+  if (at == object.end()) return false;
+  if (!at->is_boolean()) return wrong(where + ": \"" + name + "\" is neither true nor false");
+  return at->get<bool>();
+}
+
+Result<format::Codec> parse_codec(const json& object, const std::string& where) {
+  const auto at = object.find("compression");
+  if (at == object.end() || *at == "zstd") return format::Codec::kZstd;
+  if (*at == "lz4") return format::Codec::kLz4;
+  if (*at == "none") return format::Codec::kNone;
+  return wrong(where + ": \"compression\" is not zstd, lz4 or none");
+}
+
+Result<PolicyRule> parse_rule(const json& object, const std::string& where) {
+  HVD_TRY(only_members(object, {"match", "recipients", "stateless", "plaintext", "note", "compression"}, where));
+  PolicyRule rule;
+  const auto match = object.find("match");
+  if (match == object.end() || !match->is_string()) return wrong(where + " has no \"match\"");
+  rule.match = match->get<std::string>();
+  if (object.contains("recipients")) rule.policy.recipients = HVD_TRY(parse_recipients(object["recipients"], where));
+  rule.policy.stateless = HVD_TRY(flag(object, "stateless", where));
+  rule.policy.plaintext = HVD_TRY(flag(object, "plaintext", where));
+  rule.policy.codec = HVD_TRY(parse_codec(object, where));
+  if (const auto note = object.find("note"); note != object.end()) {
+    if (!note->is_string()) return wrong(where + ": \"note\" is not a string");
+    rule.policy.note = note->get<std::string>();
+  }
+  return rule;
+}
+
+bool matches(const PolicyRule& rule, const std::string& name, const std::string& uuid) {
+  return ::fnmatch(rule.match.c_str(), name.c_str(), 0) == 0 ||
+         (!uuid.empty() && ::fnmatch(rule.match.c_str(), uuid.c_str(), FNM_CASEFOLD) == 0);
+}
+
+}  // namespace
+
+Result<Policy> Policy::parse(const std::string& text) {
+  const json object = json::parse(text, nullptr, false);
+  if (object.is_discarded()) return wrong("not valid JSON");
+  HVD_TRY(only_members(object, {"vms", "hypervisor"}, "the policy"));
+  Policy policy;
+  if (const auto vms = object.find("vms"); vms != object.end()) {
+    if (!vms->is_array()) return wrong("\"vms\" is not an array");
+    for (std::size_t i = 0; i < vms->size(); ++i) {
+      PolicyRule rule = HVD_TRY(parse_rule((*vms)[i], "vms[" + std::to_string(i) + "]"));
+      policy.add(std::move(rule));
+    }
+  }
+  if (const auto hypervisor = object.find("hypervisor"); hypervisor != object.end()) {
+    HVD_TRY(only_members(*hypervisor, {"level", "recipients"}, "hypervisor"));
+    if (hypervisor->contains("recipients")) {
+      policy.hypervisor_.recipients = HVD_TRY(parse_recipients((*hypervisor)["recipients"], "hypervisor"));
+    }
+    const json level = hypervisor->value("level", json("secure"));
+    if (level == "full") policy.level_ = HypervisorLevel::kFull;
+    else if (level != "secure") return wrong("hypervisor: \"level\" is neither secure nor full");
+  }
+  return policy;
+}
+
+PartitionPolicy Policy::for_guest(const std::string& name, const std::string& uuid) const {
+  PartitionPolicy out;
+  for (const PolicyRule& rule : rules_) {
+    if (!matches(rule, name, uuid)) continue;
+    std::vector<Recipient> recipients = std::move(out.recipients);
+    recipients.insert(recipients.end(), rule.policy.recipients.begin(), rule.policy.recipients.end());
+    const bool stateless = out.stateless || rule.policy.stateless;
+    const bool plaintext = out.plaintext || rule.policy.plaintext;
+    out = rule.policy;
+    out.recipients = std::move(recipients);
+    out.stateless = stateless;
+    out.plaintext = plaintext;
+  }
+  // A recipient always wins over plaintext: sealing what may be open harms nobody.
+  if (!out.recipients.empty()) out.plaintext = false;
+  return out;
+}
+
+std::optional<std::string> refusal(const PartitionPolicy& policy) {
+  if (policy.stateless || policy.plaintext || !policy.recipients.empty()) return std::nullopt;
+  return "no recipient is named for it and the policy does not allow plaintext, so its memory was not written";
+}
+
+}  // namespace hvd

@@ -1,0 +1,191 @@
+"""Real Linux guests under software emulation, for the end-to-end tests.
+
+    with Guest(workdir, "g", Kernel.find("6.12"), "null") as guest:
+        guest.wait_crashed()
+        qemu_dump(guest, workdir / "referee.elf")
+        trace = printed_call_trace(guest.console())
+
+A guest that has panicked stays paused, in QEMU's state "guest-panicked", until the block ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from call_trace import TraceEntry, printed_call_trace
+from images import Kernel, LabError, build_initramfs, build_module, cpio_archive
+from qmp import Qmp, QmpError
+
+__all__ = ["Canaries", "Guest", "Kernel", "LabError", "Qmp", "QmpError", "SCENARIOS", "TraceEntry",
+           "build_initramfs", "build_module", "printed_call_trace", "qemu_dump"]
+
+# All but "idle" end in a panic; see guest/init and guest/crashme.c.
+SCENARIOS = ("idle", "sysrq", "null", "bug", "irq", "oom", "softlockup")
+
+
+@dataclass(frozen=True)
+class Canaries:
+    """Secrets of one guest, new in every run; guest/plant.c says where each of them ends up."""
+
+    env: str
+    file: str
+    register: int
+
+    @staticmethod
+    def new() -> Canaries:
+        # The top byte differs from 0 and 0xff, as no address in the guest is like that.
+        return Canaries(f"hvd-env-{secrets.token_hex(16)}", f"hvd-file-{secrets.token_hex(16)}",
+                        0x5A << 56 | secrets.randbits(56))
+
+    def archive(self) -> bytes:
+        text = f"{self.env}\n{self.file}\n{self.register:016x}\n".encode()
+        # Inverted, or copies of the initramfs would hold them in clear as well.
+        return cpio_archive({"canaries": (0o100600, bytes(~byte & 0xFF for byte in text))})
+
+
+def _die_with_parent() -> None:
+    # Runs between fork and exec.  1 is PR_SET_PDEATHSIG: a guest does not outlive a killed test, nor,
+    # since the signal goes by threads, the thread that started it.
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+class Guest:
+    """One QEMU process, running from `with` until the end of the block.
+
+    Files in `workdir`, each beginning with the guest's name: .console .qmp .pid .stderr .initramfs
+    """
+
+    def __init__(self, workdir: Path, name: str, kernel: Kernel, scenario: str, *,
+                 mem: str = "512M", cpus: int = 2, shared_ram: bool = True,
+                 vmcoreinfo: bool = True, cpu: str = "max", append: str = "",
+                 extra: Sequence[str] = ()) -> None:
+        if scenario not in SCENARIOS:
+            raise LabError(f"no scenario '{scenario}'")
+        self.name, self.kernel, self.scenario = name, kernel, scenario
+        self.canaries = Canaries.new()
+        self.qmp_path = workdir / f"{name}.qmp"
+        self.pid_path = workdir / f"{name}.pid"
+        self.console_path = workdir / f"{name}.console"
+        self._stderr_path = workdir / f"{name}.stderr"
+        self._initramfs = workdir / f"{name}.initramfs"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._qmp: Qmp | None = None
+        self._started = 0.0
+
+        self.command = ["qemu-system-x86_64", "-name", name, "-accel", "tcg,thread=multi",
+                        "-cpu", cpu, "-smp", str(cpus), "-m", mem, "-machine", "q35"]
+        if shared_ram:
+            self.command[-1] += ",memory-backend=ram"
+            self.command += ["-object", f"memory-backend-memfd,id=ram,size={mem},share=on"]
+        if vmcoreinfo:
+            self.command += ["-device", "vmcoreinfo"]
+        # Without crash_kexec_post_notifiers other CPUs would be stopped without their registers
+        # being saved; pvpanic is one of the notifiers.
+        arguments = f"console=ttyS0 crash_kexec_post_notifiers hvd.scenario={scenario} {append}"
+        self.command += ["-kernel", str(kernel.vmlinuz), "-initrd", str(self._initramfs),
+                         "-append", arguments.strip(), "-device", "pvpanic-pci",
+                         "-action", "panic=pause", "-no-reboot", "-nodefaults", "-display", "none",
+                         "-serial", f"file:{self.console_path}",
+                         "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
+                         "-pidfile", str(self.pid_path), *extra]
+
+    def __enter__(self) -> Guest:
+        for stale in (self.console_path, self.qmp_path, self.pid_path):
+            stale.unlink(missing_ok=True)
+        # The kernel unpacks concatenated archives, where the uncompressed ones are aligned to 4.
+        common = build_initramfs(self.kernel).read_bytes()
+        self._initramfs.write_bytes(common + bytes(-len(common) % 4) + self.canaries.archive())
+        self._started = time.monotonic()
+        with self._stderr_path.open("wb") as stderr:
+            self._process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=stderr,
+                                             stderr=stderr, preexec_fn=_die_with_parent)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 where: TracebackType | None) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the guest was not started"
+        return self._process.pid
+
+    @property
+    def seconds(self) -> float:
+        """Since the start of QEMU."""
+        return time.monotonic() - self._started
+
+    def console(self) -> str:
+        if not self.console_path.exists():
+            return ""
+        return self.console_path.read_bytes().decode("utf-8", "replace").replace("\r", "")
+
+    def qmp(self, command: str, **arguments: Any) -> Any:
+        """Runs a command over the lab's own connection, which stays open: see `release_qmp`."""
+        if self._qmp is None:
+            self._qmp = Qmp(self.qmp_path)
+        return self._qmp.execute(command, **arguments)
+
+    def release_qmp(self) -> None:
+        """Frees the QMP socket for somebody else; the next `qmp` takes it again."""
+        if self._qmp is not None:
+            self._qmp.close()
+            self._qmp = None
+
+    def status(self) -> str:
+        """QEMU's run state: running, paused, guest-panicked, ..."""
+        return str(self.qmp("query-status")["status"])
+
+    def pause(self) -> None:
+        self.qmp("stop")
+
+    def resume(self) -> None:
+        self.qmp("cont")
+
+    def wait_ready(self, timeout: float = 120) -> Guest:
+        """Until the guest has planted everything; its crash, if any, is a second away then."""
+        self._wait(timeout, "READY", lambda: "\nREADY\n" in self.console())
+        return self
+
+    def wait_crashed(self, timeout: float = 180) -> Guest:
+        """Until QEMU has paused the panicked guest.  The QMP socket is free afterwards."""
+        self._wait(timeout, "guest-panicked", lambda: self.status() == "guest-panicked")
+        self.release_qmp()
+        return self
+
+    def _wait(self, timeout: float, what: str, reached: Callable[[], bool]) -> None:
+        assert self._process is not None, "the guest was not started"
+        deadline = time.monotonic() + timeout
+        while not reached():
+            console = self.console()
+            if self._process.poll() is not None:
+                raise LabError(f"{self.name}: QEMU ended:\n{self._stderr_path.read_text()}")
+            if time.monotonic() > deadline or "\nLAB: " in console:
+                raise LabError(f"{self.name}: no {what} in {timeout} s:\n{console[-3000:]}")
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """Ends QEMU, and nothing but this QEMU."""
+        self.release_qmp()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def qemu_dump(guest: Guest, path: Path, paging: bool = False) -> Path:
+    """QEMU's own ELF dump of the guest, an independent account of its memory and registers.
+
+    A running guest is paused meanwhile and goes on afterwards.  Needs the QMP socket.
+    """
+    guest.qmp("dump-guest-memory", paging=paging, protocol=f"file:{path.resolve()}")
+    guest.release_qmp()
+    return path
