@@ -249,27 +249,30 @@ class Dump:
         if lines[0] != "hvdump-keys/1" or lines[-1]:
             raise Damaged("not a key text")
         place, map_key, class_keys = {}, None, {}
+
+        def key_of(digits: str) -> bytes:
+            if len(digits) != 64:
+                raise Damaged("a key of another size")
+            return bytes.fromhex(digits)
         try:
             for line in lines[1:-1]:
                 match line.split(" "):
                     case ["dump" | "partition" as word, value]:
                         place[word] = value
                     case ["partition-key", value]:
-                        key = bytes.fromhex(value)
+                        key = key_of(value)
                         map_key = derive(key, 0, b"hvd-map1")
                         class_keys = {c: derive(key, c, b"hvd-cls1") for c in range(len(CLASSES))}
                     case ["map-key", value]:
-                        map_key = bytes.fromhex(value)
+                        map_key = key_of(value)
                     case ["class-key", name, value]:
-                        class_keys[CLASSES.index(name)] = bytes.fromhex(value)
+                        class_keys[CLASSES.index(name)] = key_of(value)
                     case _:
                         raise Damaged(f"a line this reader does not know: {line[:12]!r}")
         except ValueError:
             raise Damaged("a key text with a bad value") from None
         if place != {"dump": self.id.hex(), "partition": str(partition.number)} or map_key is None:
             raise Damaged("a key text for another place, or without a key")
-        if any(len(key) != 32 for key in [map_key, *class_keys.values()]):
-            raise Damaged("a key of another size")
         partition.map_key, partition.class_keys = map_key, class_keys
 
     # Pieces
@@ -278,6 +281,8 @@ class Dump:
                    codec: int = 0) -> bytes:
         if key is None:
             raise Sealed
+        if len(sealed) < 16:
+            raise Damaged(f"offset {record.offset}: too short for a seal")
         place = struct.pack("<HHIQ", record.type, part, record.partition, record.sequence)
         try:
             return aead_open(sealed, b"hvd1" + self.id + place + bytes([cls, codec, 0, 0]), place + bytes(8), key)
@@ -402,6 +407,23 @@ class Dump:
             return (self.json_of(partition, SUMMARY) or {}).get("segments") == len(self.maps(partition))
         except Damaged:
             return False
+
+    def check_totals(self, partition: Partition) -> None:
+        """Report what was cut out, or put in, after the writer counted it."""
+        if partition.sealed and partition.map_key is None or partition.end is None:
+            return
+        try:
+            summary = self.json_of(partition, SUMMARY)
+            if summary is None:
+                raise Damaged("an ended partition without its totals")
+            have = {"segments": len(self.maps(partition)), "map_index_blocks": len(partition.of(MAP_INDEX)),
+                    "notes": len(partition.of(NOTE)), "registers": len(partition.of(REGISTERS)), "chunks": sum(
+                        len(self.map_of(partition, *place).entries) for place in self.maps(partition).items())}
+            for name, count in have.items():
+                if summary.get(name) != count:
+                    raise Damaged(f"{count} {name} where {summary.get(name)} were written")
+        except Damaged as error:
+            self.report(f"{partition.name}: {error}")
 
     def page(self, partition: Partition, number: int) -> Page:
         segment, index = divmod(number, SEGMENT_PAGES)
@@ -531,6 +553,8 @@ def main() -> int:
                 if page.state == "stored":
                     out.seek(number * PAGE)
                     out.write(page.data)
+    for partition in dump.partitions.values():
+        dump.check_totals(partition)
     for problem in dump.problems:
         print(f"problem: {problem}", file=sys.stderr)
     return 3 if dump.problems else 0

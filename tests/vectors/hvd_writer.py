@@ -17,7 +17,7 @@ import zstandard
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as aead_seal
 
 from hvd_format import (CHECKPOINT, CHUNK, DUMP, FACTS, FILE_MAGIC, FOOTER, INDEX, KEY_SLOT, MAP, MAP_INDEX, NOBODY,
-                        NOTE, PAGE, PARTITION, PARTITION_END, RECORD_MAGIC, REGISTERS, SEALABLE, SEGMENT_PAGES,
+                        NOTE, PARTITION, PARTITION_END, RECORD_MAGIC, REGISTERS, SEALABLE, SEGMENT_PAGES,
                         SUMMARY, derive, h)
 
 UNCOVERED = (CHECKPOINT, FOOTER)
@@ -125,9 +125,10 @@ class PartitionWriter:
     name: str
     role: str = "guest"
     key: bytes | None = None  # sealed with it
-    codec: int = 0
+    codec: int = 0  # of chunks
+    pack_codec: int = 0
     chunk_pages: int = 2
-    keep_incompressible: bool = True  # store with `codec` even what does not shrink
+    always_compress: bool = True  # also what does not shrink
     segments: dict[int, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -152,7 +153,7 @@ class PartitionWriter:
 
     def packed(self, kind: int, sequence: int, raw: bytes, what: str, cls: int | None = None) -> int:
         raw = self.dump.hook(what, raw)
-        codec, data = compress(self.codec, raw, self.keep_incompressible)
+        codec, data = compress(self.pack_codec, raw, self.always_compress)
         block = self.dump.hook(f"packed {what}", struct.pack("<BxxxI", codec, len(raw)) + data)
         return self.sealable(kind, sequence, self.seal(kind, sequence, block, cls))
 
@@ -172,7 +173,7 @@ class PartitionWriter:
 
     def chunk(self, segment: int, ordinal: int, cls: int, pages: dict[int, bytes]) -> int:
         sequence = segment << 16 | ordinal
-        codec, data = compress(self.codec, b"".join(pages.values()), self.keep_incompressible)
+        codec, data = compress(self.codec, b"".join(pages.values()), self.always_compress)
         descriptor = self.dump.hook("descriptor", struct.pack(f"<IBBH{len(pages)}H", segment, cls, codec, len(pages),
                                                               *pages))
         data = self.dump.hook("chunk data", data)

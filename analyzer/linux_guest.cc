@@ -1,0 +1,94 @@
+#include "analyzer/linux_report.h"
+#include "base/text.h"
+#include "guest/debuginfo/symbol_files.h"
+
+namespace hvd {
+
+using namespace linux_guest;
+using nlohmann::json;
+
+Result<std::unique_ptr<LinuxGuest>> LinuxGuest::open(const Image& image) {
+  std::unique_ptr<Kernel> kernel = HVD_TRY(Kernel::open(image));
+  std::unique_ptr<LinuxGuest> guest(new LinuxGuest(std::move(kernel)));
+  guest->problems_ = guest->kernel_->problems();
+  guest->modules_ = read_modules(*guest->kernel_, guest->problems_);
+  guest->symbolizer_ = std::make_unique<Symbolizer>(*guest->kernel_, guest->modules_);
+  auto orc = OrcTables::open(*guest->kernel_, guest->modules_);
+  if (orc) guest->orc_ = std::move(*orc);
+  else guest->problems_.push_back("stacks are guessed: " + orc.error().message);
+  guest->unwinder_ = std::make_unique<Unwinder>(*guest->kernel_, guest->orc_ ? &*guest->orc_ : nullptr, *guest->symbolizer_);
+  return guest;
+}
+
+void LinuxGuest::use_symbols(const std::vector<std::string>& places) {
+  if (places.empty()) return;
+  const auto open = [&]() -> Result<void> {
+    const VmcoreInfo& info = kernel_->info();
+    const std::string file = HVD_TRY(find_vmlinux(places, info.release(), info.build_id()));
+    lines_ = HVD_TRY(LineTable::open(file, info.kaslr_offset().value_or(0)));
+    return {};
+  };
+  if (auto done = open(); !done) problems_.push_back("no source lines: " + done.error().message);
+}
+
+const std::vector<LogRecord>& LinuxGuest::log() {
+  if (!log_) {
+    auto records = read_log(*kernel_, problems_);
+    if (!records) problems_.push_back("no kernel log: " + records.error().message);
+    log_ = records ? std::move(*records) : std::vector<LogRecord>();
+  }
+  return *log_;
+}
+
+const std::vector<Task>& LinuxGuest::tasks() {
+  if (!tasks_) tasks_ = read_tasks(*kernel_, problems_);
+  return *tasks_;
+}
+
+Stack LinuxGuest::cpu_stack(unsigned cpu) const {
+  const Registers* registers = kernel_->registers_of(cpu);
+  if (registers) return unwinder_->from_registers(*registers);
+  Stack stack;
+  stack.end_reason = "the dump holds no registers of this CPU";
+  return stack;
+}
+
+Stack LinuxGuest::task_stack(const Task& task) const {
+  if (task.on_cpu && task.cpu) return cpu_stack(*task.cpu);
+  return unwinder_->from_sleeping(task.saved_sp);
+}
+
+Result<Task> LinuxGuest::task_on(unsigned cpu) const {
+  const VirtAddr at = HVD_TRY(current_task(*kernel_, cpu));
+  return read_task(*kernel_, at);
+}
+
+json LinuxGuest::stack_json(const Stack& stack) const {
+  json out = json::array();
+  for (const Frame& frame : stack.frames) {
+    const auto symbol = symbolizer_->at(frame.lookup);
+    json entry{{"address", hex(frame.address.value)}, {"reliable", frame.reliable}};
+    if (symbol && !symbol->name.empty()) {
+      entry["symbol"] = printable(symbol->name);
+      entry["offset"] = symbol->offset + (frame.address - frame.lookup);
+    }
+    if (symbol && !symbol->module.empty()) entry["module"] = printable(symbol->module);
+    // Modules are linked separately: the vmlinux says nothing of them.
+    if (lines_ && symbol && symbol->module.empty()) {
+      const auto sources = lines_->at(frame.lookup);
+      for (const SourceFrame& source : sources) {
+        if (source.inlined) {
+          out.push_back({{"address", hex(frame.address.value)}, {"reliable", frame.reliable}, {"symbol", source.function},
+                         {"file", source.file}, {"line", source.line}, {"inlined", true}});
+        } else {
+          entry["file"] = source.file;
+          entry["line"] = source.line;
+        }
+      }
+    }
+    out.push_back(std::move(entry));
+  }
+  return out;
+}
+
+}  // namespace hvd

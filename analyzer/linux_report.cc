@@ -1,0 +1,157 @@
+#include "analyzer/linux_report.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "guest/x86_64/disassemble.h"
+
+namespace hvd {
+namespace {
+
+using namespace linux_guest;
+using nlohmann::json;
+
+constexpr std::size_t kCodeBefore = 42;  // bytes before RIP, as the kernel's own "Code:" line
+constexpr std::size_t kCodeAfter = 22;
+constexpr std::size_t kMaxReportedTasks = 20000;
+
+double seconds(std::uint64_t ns) { return static_cast<double>(ns / 1000) / 1e6; }
+
+json registers_json(const Registers& registers) {
+  json out = json::object();
+  for (std::size_t i = 0; i < kRegCount; ++i) {
+    const auto reg = static_cast<Reg>(i);
+    if (const auto value = registers.get(reg)) out[std::string(name_of(reg))] = hex(*value);
+  }
+  return out;
+}
+
+// Instructions around `rip`. Their lengths vary, so going back means trying: the start from which disassembly meets
+// rip exactly is taken, the furthest first.
+json code_json(const Kernel& kernel, VirtAddr rip) {
+  json out = json::array();
+  Bytes bytes;
+  std::size_t before = kCodeBefore;
+  for (; before > 0; before -= 6) {
+    auto got = kernel.memory().read_bytes(rip - before, before + kCodeAfter);
+    if (got) {
+      bytes = std::move(*got);
+      break;
+    }
+  }
+  if (bytes.empty()) {
+    auto got = kernel.memory().read_bytes(rip, kCodeAfter);
+    if (!got) return out;
+    bytes = std::move(*got);
+    before = 0;
+  }
+  for (std::size_t skip = 0; skip <= before; ++skip) {
+    const auto code = disassemble(rip - (before - skip), ByteView(bytes).subspan(skip), 64);
+    if (!code) return out;
+    const bool meets = std::any_of(code->begin(), code->end(), [&](const Instruction& i) { return i.address == rip; });
+    if (!meets) continue;
+    for (const Instruction& i : *code) {
+      out.push_back({{"address", hex(i.address.value)}, {"bytes", hex_bytes(i.bytes)}, {"text", i.text}});
+    }
+    return out;
+  }
+  return out;
+}
+
+json cpu_json(LinuxGuest& guest, unsigned cpu, const Stack& stack) {
+  const Kernel& kernel = guest.kernel();
+  json out{{"id", cpu}};
+  const Registers* registers = kernel.registers_of(cpu);
+  out["registers"] = registers ? registers_json(*registers) : json::object();
+  if (const auto task = guest.task_on(cpu)) {
+    out["task"] = {{"pid", task->pid}, {"comm", printable(task->comm)}};
+  } else {
+    out["task"] = nullptr;
+  }
+  out["stack"] = guest.stack_json(stack);
+  out["code"] = registers ? code_json(kernel, VirtAddr{(*registers)[Reg::kRip]}) : json::array();
+  return out;
+}
+
+json finding(const char* severity, const char* rule, const std::string& text, json evidence = json::array()) {
+  return {{"severity", severity}, {"rule", rule}, {"text", text}, {"evidence", std::move(evidence)}};
+}
+
+json findings_json(LinuxGuest& guest, const Crash& crash, const std::vector<Stack>& stacks) {
+  json out = json::array();
+  for (unsigned cpu = 0; cpu < stacks.size(); ++cpu) {
+    if (!stacks[cpu].complete && !stacks[cpu].frames.empty()) {
+      out.push_back(finding("info", "stack-incomplete",
+                            "the stack of CPU " + std::to_string(cpu) + " ends early: " + stacks[cpu].end_reason));
+    }
+  }
+  json waiting = json::array();
+  for (const Task& task : guest.tasks()) {
+    if (task.state == "D") waiting.push_back(std::to_string(task.pid) + " " + printable(task.comm));
+  }
+  if (!waiting.empty()) {
+    const std::string text = std::to_string(waiting.size()) + " tasks wait uninterruptibly";
+    out.push_back(finding("info", "uninterruptible-tasks", text, std::move(waiting)));
+  }
+  json tainted = json::array();
+  for (const LogRecord& record : guest.log()) {
+    if (record.text.find("Tainted: ") != std::string::npos) {
+      tainted.push_back(printable(record.text.substr(0, record.text.find('\n'))));
+      break;
+    }
+  }
+  if (!tainted.empty()) out.push_back(finding("info", "tainted", "the kernel was tainted", std::move(tainted)));
+  if (crash.kind == "none") out.push_back(finding("info", "no-crash", "nothing in the dump says that the guest crashed"));
+  return out;
+}
+
+}  // namespace
+
+void report_linux(LinuxGuest& guest, json& partition) {
+  const Kernel& kernel = guest.kernel();
+  const VmcoreInfo& info = kernel.info();
+  json os{{"family", "linux"}, {"release", printable(info.release())}, {"build_id", printable(info.build_id())}};
+  if (const auto offset = info.kaslr_offset()) os["kaslr_offset"] = hex(*offset);
+  else os["kaslr_offset"] = nullptr;
+  partition["os"] = std::move(os);
+
+  const Crash crash = find_crash(kernel, guest.log());
+  std::vector<Stack> stacks;
+  for (unsigned cpu = 0; cpu < kernel.cpu_count(); ++cpu) {
+    if (!kernel.registers_of(cpu) && cpu >= kernel.image().registers.size()) break;
+    stacks.push_back(guest.cpu_stack(cpu));
+  }
+  std::vector<std::string> frames;
+  if (crash.cpu && *crash.cpu < stacks.size()) frames = bucket_frames(stacks[*crash.cpu], guest.symbolizer());
+  for (std::string& frame : frames) frame = printable(frame);
+  partition["crash"] = {{"kind", crash.kind},
+                        {"reason", printable(crash.reason)},
+                        {"bucket", crash.kind == "none" ? "" : bucket_name(crash, frames)},
+                        {"bucket_frames", frames},
+                        {"cpu", crash.cpu ? json(*crash.cpu) : json()},
+                        {"time", crash.time_ns ? json(seconds(*crash.time_ns)) : json()}};
+
+  for (unsigned cpu = 0; cpu < stacks.size(); ++cpu) partition["cpus"].push_back(cpu_json(guest, cpu, stacks[cpu]));
+  for (const Task& task : guest.tasks()) {
+    if (partition["tasks"].size() == kMaxReportedTasks) break;
+    partition["tasks"].push_back({{"pid", task.pid},
+                                  {"tgid", task.tgid},
+                                  {"comm", printable(task.comm)},
+                                  {"state", task.state},
+                                  {"cpu", task.cpu ? json(*task.cpu) : json()},
+                                  {"stack", guest.stack_json(guest.task_stack(task))}});
+  }
+  for (const Module& module : guest.modules()) {
+    partition["modules"].push_back({{"name", printable(module.name)}, {"base", hex(module.base().value)},
+                                    {"size", module.size()}, {"build_id", module.build_id}});
+  }
+  for (const LogRecord& record : guest.log()) {
+    partition["log"].push_back({{"time", seconds(record.time_ns)}, {"level", record.level}, {"text", printable(record.text, true)}});
+  }
+  partition["findings"] = findings_json(guest, crash, stacks);
+  for (const std::string& problem : guest.problems()) {
+    partition["findings"].push_back(finding("warning", "damage", printable(problem)));
+  }
+}
+
+}  // namespace hvd

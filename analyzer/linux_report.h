@@ -1,0 +1,56 @@
+// The Linux part of a triage report: everything about one guest, as the report schema has it.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "guest/debuginfo/line_table.h"
+#include "guest/linux/crash.h"
+#include "guest/linux/tasks.h"
+
+namespace hvd {
+
+/// A Linux kernel opened for reporting: what several commands share. Parts are read when first asked for.
+class LinuxGuest {
+ public:
+  /// `image` must outlive the result. kNotFound when there is no Linux kernel in it.
+  static Result<std::unique_ptr<LinuxGuest>> open(const Image& image);
+
+  /// Adds source lines from the vmlinux found in `places`; without one the reason goes to problems().
+  void use_symbols(const std::vector<std::string>& places);
+
+  const linux_guest::Kernel& kernel() const { return *kernel_; }
+  const std::vector<linux_guest::LogRecord>& log();
+  const std::vector<linux_guest::Module>& modules() const { return modules_; }
+  const std::vector<linux_guest::Task>& tasks();
+  const linux_guest::Symbolizer& symbolizer() const { return *symbolizer_; }
+  const std::vector<std::string>& problems() const { return problems_; }
+
+  /// The stack of what CPU `cpu` was running, from its registers.
+  linux_guest::Stack cpu_stack(unsigned cpu) const;
+  linux_guest::Stack task_stack(const linux_guest::Task& task) const;
+  /// The task CPU `cpu` was running, when that can be told.
+  Result<linux_guest::Task> task_on(unsigned cpu) const;
+
+  /// A stack as the schema's array.
+  nlohmann::json stack_json(const linux_guest::Stack& stack) const;
+
+ private:
+  explicit LinuxGuest(std::unique_ptr<linux_guest::Kernel> kernel) : kernel_(std::move(kernel)) {}
+  std::unique_ptr<linux_guest::Kernel> kernel_;
+  std::vector<linux_guest::Module> modules_;
+  std::unique_ptr<linux_guest::Symbolizer> symbolizer_;
+  std::optional<linux_guest::OrcTables> orc_;
+  std::unique_ptr<linux_guest::Unwinder> unwinder_;
+  std::unique_ptr<LineTable> lines_;
+  std::optional<std::vector<linux_guest::LogRecord>> log_;
+  std::optional<std::vector<linux_guest::Task>> tasks_;
+  std::vector<std::string> problems_;
+};
+
+/// Fills os, crash, cpus, tasks, modules, log and findings of a partition's report.
+void report_linux(LinuxGuest& guest, nlohmann::json& partition);
+
+}  // namespace hvd

@@ -1,0 +1,10 @@
+// hvdump-analyze: triage of dumps.
+#include "analyzer/commands.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("Says what happened to the machines in a dump, without debug packages.", "hvdump-analyze");
+  hvd::set_up_app(app);
+  hvd::CommandOutcome outcome = hvd::ExitCode::kDone;
+  hvd::add_analyze_commands(app, outcome);
+  return hvd::run_command_line(app, argc, argv, outcome);
+}

@@ -1,0 +1,143 @@
+#include "analyzer/triage.h"
+
+#include <ctime>
+
+#include "analyzer/linux_report.h"
+#include "base/text.h"
+
+namespace hvd {
+namespace {
+
+using nlohmann::json;
+
+std::string utc(std::uint64_t ns) {
+  const auto seconds = static_cast<std::time_t>(ns / 1'000'000'000);
+  std::tm parts{};
+  ::gmtime_r(&seconds, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+json printable_all(const std::vector<std::string>& texts) {
+  json out = json::array();
+  for (const std::string& text : texts) out.push_back(printable(text));
+  return out;
+}
+
+// What of the partition's memory is there, by extent.
+json memory_json(const Image& image) {
+  json by_class = json::object(), absent = json::object();
+  std::uint64_t total = 0, present = 0;
+  if (image.memory) {
+    std::array<std::uint64_t, kPageClassCount> classes{};
+    std::array<std::uint64_t, kAbsenceCount> reasons{};
+    std::uint64_t sealed = 0, lost = 0;
+    for (const PhysRange& range : image.memory->ranges()) {
+      total += range.size;
+      for (std::uint64_t offset = 0; offset < range.size;) {
+        const Extent extent = image.memory->extent_at(range.begin + offset);
+        const std::uint64_t size = std::min(extent.range.size, range.size - offset);
+        switch (extent.kind) {
+          case Extent::Kind::kStored:
+            present += size;
+            classes[static_cast<std::size_t>(extent.page_class)] += size;
+            break;
+          case Extent::Kind::kZero:
+            present += size;
+            reasons[static_cast<std::size_t>(Absence::kZero)] += size;
+            break;
+          case Extent::Kind::kAbsent: reasons[static_cast<std::size_t>(extent.reason)] += size; break;
+          case Extent::Kind::kSealed: sealed += size; break;
+          case Extent::Kind::kUnknown: lost += size; break;
+          case Extent::Kind::kHole: break;
+        }
+        offset += std::max<std::uint64_t>(size, 1);
+      }
+    }
+    for (std::size_t i = 0; i < kPageClassCount; ++i) {
+      if (classes[i]) by_class[std::string(name_of(static_cast<PageClass>(i)))] = classes[i];
+    }
+    for (std::size_t i = 0; i < kAbsenceCount; ++i) {
+      if (reasons[i]) absent[std::string(name_of(static_cast<Absence>(i)))] = reasons[i];
+    }
+    if (sealed) absent["sealed"] = sealed;
+    if (lost) absent["lost"] = lost;
+  }
+  return {{"total_bytes", total}, {"present_bytes", present}, {"by_class", by_class}, {"absent", absent}};
+}
+
+json empty_partition(const Image& image) {
+  return {{"name", printable(image.name)},
+          {"role", name_of(image.role)},
+          {"state", name_of(image.state)},
+          {"state_reason", printable(image.state_reason)},
+          {"locked", image.locked},
+          {"os", {{"family", "unknown"}, {"release", ""}, {"build_id", ""}, {"kaslr_offset", nullptr}}},
+          {"crash", {{"kind", "unknown"}, {"reason", ""}, {"bucket", ""}, {"bucket_frames", json::array()}, {"cpu", nullptr}, {"time", nullptr}}},
+          {"cpus", json::array()},
+          {"tasks", json::array()},
+          {"modules", json::array()},
+          {"log", json::array()},
+          {"memory", memory_json(image)},
+          {"findings", json::array()}};
+}
+
+void add_finding(json& partition, const char* severity, const char* rule, const std::string& text) {
+  partition["findings"].push_back({{"severity", severity}, {"rule", rule}, {"text", printable(text)}, {"evidence", json::array()}});
+}
+
+// The hypervisor partition of a VMM process: its threads are its CPUs.
+void report_process(const Image& image, json& partition) {
+  const json facts = json::parse(image.facts, nullptr, false);
+  if (!facts.is_object()) return;
+  partition["hypervisor"] = json::object();
+  for (const char* key : {"host_kernel", "qemu_version", "build_id", "run_state", "command_line", "threads", "level"}) {
+    if (facts.contains(key)) partition["hypervisor"][key] = facts[key];
+  }
+}
+
+void report_guest(const Image& image, const TriageOptions& options, json& partition) {
+  auto guest = LinuxGuest::open(image);
+  if (guest) {
+    (*guest)->use_symbols(options.symbols);
+    report_linux(**guest, partition);
+    const json facts = json::parse(image.facts, nullptr, false);
+    if (facts.is_object() && facts.value("run_state", json()) == "guest-panicked" &&
+        (partition["crash"]["kind"] == "none" || partition["crash"]["kind"] == "unknown")) {
+      partition["crash"]["kind"] = "panic";
+      partition["crash"]["reason"] = "the guest told the hypervisor that it panicked";
+    }
+    return;
+  }
+  add_finding(partition, "warning", "os-unknown", "no operating system was recognised: " + guest.error().message);
+}
+
+json report_partition(const Image& image, const TriageOptions& options) {
+  json partition = empty_partition(image);
+  for (const std::string& problem : image.problems) {
+    add_finding(partition, image.locked ? "info" : "warning", image.locked ? "sealed" : "damage", problem);
+  }
+  if (!image.memory || image.memory->ranges().empty()) return partition;
+  if (image.role == Role::kHypervisor && image.facts.find("\"process\"") != std::string::npos) {
+    report_process(image, partition);
+  } else {
+    report_guest(image, options, partition);
+  }
+  return partition;
+}
+
+}  // namespace
+
+json triage(const OpenedDump& dump, const TriageOptions& options) {
+  json agent = json::parse(dump.agent, nullptr, false);
+  json report{{"schema", "hvdump-triage/1"},
+              {"dump", {{"id", dump.id}, {"created", dump.created_ns ? json(utc(dump.created_ns)) : json()},
+                        {"agent", agent.is_object() ? agent : json::object()}, {"complete", dump.complete},
+                        {"problems", printable_all(dump.problems)}}},
+              {"partitions", json::array()}};
+  for (const Image& image : dump.partitions) report["partitions"].push_back(report_partition(image, options));
+  return report;
+}
+
+}  // namespace hvd

@@ -1,0 +1,121 @@
+#include "formats/import/kdumpfile.h"
+
+#include <fcntl.h>
+#include <libkdumpfile/kdumpfile.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+
+#include "base/file_descriptor.h"
+#include "base/text.h"
+
+namespace hvd {
+namespace {
+
+struct FreeContext {
+  void operator()(kdump_ctx_t* context) const { kdump_free(context); }
+};
+using Context = std::unique_ptr<kdump_ctx_t, FreeContext>;
+
+class KdumpMemory final : public PhysicalMemory {
+ public:
+  KdumpMemory(FileDescriptor file, Context context, std::uint64_t size)
+      : file_(std::move(file)), context_(std::move(context)), ranges_{{PhysAddr{0}, size}} {}
+
+  const std::vector<PhysRange>& ranges() const override { return ranges_; }
+
+  Extent extent_at(PhysAddr at) const override {
+    Extent extent;
+    const PhysRange& all = ranges_.front();
+    if (!all.contains(at)) {
+      extent.range = {at, ~at.value};
+      return extent;
+    }
+    std::byte probe{};
+    extent.kind = read_some(at, MutableBytes(&probe, 1)) ? Extent::Kind::kStored : Extent::Kind::kAbsent;
+    extent.range = {at, std::min(kPageSize - at.value % kPageSize, all.size - at.value)};
+    return extent;
+  }
+
+ private:
+  Result<std::size_t> read_some(PhysAddr at, MutableBytes out) const override {
+    const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), kPageSize - at.value % kPageSize));
+    std::size_t got = size;
+    std::lock_guard lock(mutex_);  // one context, one reader at a time
+    const kdump_status status = kdump_read(context_.get(), KDUMP_MACHPHYSADDR, at.value, out.data(), &got);
+    if (status == KDUMP_OK && got == size) return size;
+    const ErrorCode code = status == KDUMP_ERR_NODATA ? ErrorCode::kNotCaptured
+                           : status == KDUMP_ERR_CORRUPT ? ErrorCode::kCorrupt : ErrorCode::kIo;
+    Error error{code, "address " + hex(at.value) + ": " + kdump_get_err(context_.get())};
+    kdump_clear_err(context_.get());
+    return error;
+  }
+
+  const FileDescriptor file_;
+  const Context context_;
+  const std::vector<PhysRange> ranges_;
+  mutable std::mutex mutex_;
+};
+
+std::optional<std::uint64_t> number(kdump_ctx_t* context, const std::string& key) {
+  kdump_num_t value = 0;
+  if (kdump_get_number_attr(context, key.c_str(), &value) == KDUMP_OK) return value;
+  kdump_clear_err(context);
+  return std::nullopt;
+}
+
+std::vector<Registers> read_registers(kdump_ctx_t* context) {
+  std::vector<Registers> out;
+  const std::uint64_t count = std::min<std::uint64_t>(number(context, "cpu.number").value_or(0), 8192);
+  for (std::uint64_t cpu = 0; cpu < count; ++cpu) {
+    Registers registers;
+    registers.id = static_cast<std::uint32_t>(cpu);
+    const std::string base = "cpu." + std::to_string(cpu) + ".reg.";
+    bool any = false;
+    for (std::size_t i = 0; i < kRegCount; ++i) {
+      const auto reg = static_cast<Reg>(i);
+      if (const auto value = number(context, base + std::string(name_of(reg)))) {
+        registers.set(reg, *value);
+        any = true;
+      }
+    }
+    if (any) out.push_back(registers);
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<Image> open_kdumpfile(const std::string& path, const std::string& name) {
+  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return errno_error("cannot open " + path);
+  Context context(kdump_new());
+  if (!context) return Error{ErrorCode::kIo, "libkdumpfile does not start"};
+  if (kdump_set_number_attr(context.get(), KDUMP_ATTR_FILE_FD, static_cast<kdump_num_t>(file.get())) != KDUMP_OK) {
+    return Error{ErrorCode::kUnsupported, path + ": " + kdump_get_err(context.get())};
+  }
+  const char* arch = nullptr;
+  if (kdump_get_string_attr(context.get(), KDUMP_ATTR_ARCH_NAME, &arch) != KDUMP_OK ||
+      std::string_view(arch) != KDUMP_ARCH_X86_64) {
+    return Error{ErrorCode::kUnsupported, path + ": not a dump of an x86-64 machine"};
+  }
+  Image image;
+  image.name = name;
+  image.facts = "{}";
+  image.registers = read_registers(context.get());
+  char* raw = nullptr;
+  if (kdump_vmcoreinfo_raw(context.get(), &raw) == KDUMP_OK) {
+    const std::unique_ptr<char, void (*)(void*)> owner(raw, std::free);
+    const ByteView text = as_bytes(raw);
+    image.notes.push_back({"VMCOREINFO", 0, Bytes(text.begin(), text.end())});
+  }
+  kdump_clear_err(context.get());
+  const std::uint64_t pages = number(context.get(), "max_pfn").value_or(0);
+  if (pages > (std::uint64_t{1} << 46)) return Error{ErrorCode::kCorrupt, path + ": claims more memory than addresses reach"};
+  image.memory = std::make_shared<KdumpMemory>(std::move(file), std::move(context), pages * kPageSize);
+  return image;
+}
+
+}  // namespace hvd

@@ -1,0 +1,92 @@
+#include "guest/linux/find_vmcoreinfo.h"
+
+#include <cstring>
+
+#include "base/text.h"
+
+namespace hvd::linux_guest {
+namespace {
+
+constexpr std::string_view kMark = "OSRELEASE=";
+constexpr std::size_t kMaxCandidates = 64;
+// struct new_utsname (include/uapi/linux/utsname.h): five fields of __NEW_UTS_LEN + 1 bytes; release is the third.
+constexpr std::uint64_t kUtsField = 65;
+
+// VMCOREINFO_BYTES is one page (include/linux/vmcore_info.h), allocated page-aligned.
+std::vector<std::pair<PhysAddr, std::string>> candidates_in(const PhysicalMemory& memory) {
+  std::vector<std::pair<PhysAddr, std::string>> found;
+  for (const PhysRange& range : memory.ranges()) {
+    const std::uint64_t end = range.begin.value + range.size;
+    std::uint64_t at = (range.begin.value + kPageSize - 1) / kPageSize * kPageSize;
+    while (at < end && end - at >= kPageSize) {
+      const Extent extent = memory.extent_at(PhysAddr{at});
+      if (extent.kind != Extent::Kind::kStored) {
+        at = (at + extent.range.size + kPageSize - 1) / kPageSize * kPageSize;
+        continue;
+      }
+      char head[kMark.size()];
+      const std::uint64_t stop = std::min(end, at + extent.range.size);
+      for (; at < stop && end - at >= kPageSize; at += kPageSize) {
+        if (!memory.read(PhysAddr{at}, std::as_writable_bytes(std::span(head)))) continue;
+        if (std::string_view(head, sizeof head) != kMark) continue;
+        std::string page(kPageSize, '\0');
+        if (!memory.read(PhysAddr{at}, std::as_writable_bytes(std::span(page)))) continue;
+        found.emplace_back(PhysAddr{at}, std::move(page));
+        if (found.size() == kMaxCandidates) return found;
+      }
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
+Result<void> prove(const VmcoreInfo& info, const Image& image) {
+  const auto root = info.page_table_root();
+  const auto uts = info.symbol("init_uts_ns");
+  if (!root || !uts) return Error{ErrorCode::kNotFound, "it names no page table or no init_uts_ns"};
+  const PageTables tables(*image.memory, *root, info.five_level());
+  const VirtualMemory memory(*image.memory, tables);
+  // uts_namespace.name may be moved by what stands before it; the note says by how much.
+  const VirtAddr release_at = *uts + info.offset("uts_namespace.name").value_or(0) + 2 * kUtsField;
+  const std::string release = HVD_TRY(with_context(memory.read_string(release_at, kUtsField), "its page tables"));
+  if (release != info.release()) {
+    return Error{ErrorCode::kCorrupt, "it claims release " + printable(info.release()) + " but the memory it points to says " +
+                                          printable(release)};
+  }
+  for (const Registers& cpu : image.registers) {
+    const bool in_kernel = (cpu[Reg::kCs] & 3) == 0 && cpu[Reg::kRip] >= kKernelTextMap;
+    const auto own = PageTables::of(*image.memory, cpu);
+    if (!in_kernel || !own) continue;
+    const auto by_cpu = own->translate(*uts), by_info = tables.translate(*uts);
+    if (by_cpu && by_info && *by_cpu != *by_info) {
+      return Error{ErrorCode::kCorrupt, "its page tables are not those of CPU " + std::to_string(cpu.id)};
+    }
+  }
+  return {};
+}
+
+Result<FoundVmcoreInfo> find_vmcoreinfo(const Image& image) {
+  std::vector<std::string> rejected;
+  const auto judge = [&](std::string_view text, const std::string& where) -> std::optional<FoundVmcoreInfo> {
+    auto info = VmcoreInfo::parse(text);
+    const auto proved = info ? prove(*info, image) : Result<void>(info.error());
+    if (proved) return FoundVmcoreInfo{std::move(*info), where, rejected};
+    rejected.push_back(where + ": " + proved.error().message);
+    return std::nullopt;
+  };
+  for (const Note& note : image.notes) {
+    if (note.name != "VMCOREINFO") continue;
+    if (auto found = judge(to_string(note.contents), "the VMCOREINFO note")) return std::move(*found);
+  }
+  // A crashed host's dump, a guest without the device: the kernel's own copy is still in its memory. A guest that
+  // itself runs guests, or that rebooted by kexec, holds several.
+  for (const auto& [at, text] : candidates_in(*image.memory)) {
+    if (auto found = judge(text, "guest memory at " + hex(at.value))) return std::move(*found);
+  }
+  std::string why;
+  for (const std::string& reason : rejected) why += "; " + reason;
+  return Error{ErrorCode::kNotFound, "no true VMCOREINFO in the notes or in memory" + why};
+}
+
+}  // namespace hvd::linux_guest

@@ -1,0 +1,166 @@
+// scripts/kallsyms.c writes the tables one behind the other, each aligned to 8:
+//
+//   until v6.3:  offsets[count] relative_base num_syms names markers[] token_table token_index
+//   since v6.4:  num_syms names markers[] token_table token_index offsets[count] relative_base seqs_of_names
+//                (commit 404bad70fcf7, "scripts/kallsyms: change the output order")
+//
+// The token index is what can be recognised: 256 offsets that step over 256 strings exactly. Everything else is
+// found from it, by sizes that have to agree: markers[n] is the position of name 256 * n.
+#include "guest/linux/kallsyms_search.h"
+
+#include <cstring>
+
+namespace hvd::linux_guest {
+namespace {
+
+constexpr std::uint64_t kImageSpan = 1u << 30;  // KERNEL_IMAGE_SIZE
+constexpr std::size_t kMaxImage = 256u << 20;
+constexpr std::size_t kTokens = 256;
+constexpr std::size_t kMaxTokenTable = 16384;
+constexpr std::uint64_t kNamesPerMarker = 256;
+
+struct Run {
+  VirtAddr begin;
+  Bytes bytes;
+};
+
+// The kernel image as runs of mapped, readable memory.
+std::vector<Run> image_runs(const VirtualMemory& memory) {
+  std::vector<Run> runs;
+  std::size_t unreadable = 0, total = 0;
+  for (const PageMapping& mapping : memory.tables().mappings(VirtAddr{kKernelTextMap},
+                                                             VirtAddr{kKernelTextMap + kImageSpan - 1}, 4096, unreadable)) {
+    if (total + mapping.size > kMaxImage) break;
+    const bool joins = !runs.empty() && runs.back().begin + runs.back().bytes.size() == mapping.virt;
+    if (!joins) runs.push_back({mapping.virt, {}});
+    Bytes& bytes = runs.back().bytes;
+    const std::size_t had = bytes.size();
+    bytes.resize(had + static_cast<std::size_t>(mapping.size));
+    for (std::uint64_t at = 0; at < mapping.size; at += kPageSize) {
+      // Freed init memory may be missing or someone else's; zeros then do not match anything.
+      (void)memory.read(mapping.virt + at, MutableBytes(bytes).subspan(had + at, kPageSize)).has_value();
+    }
+    total += mapping.size;
+  }
+  return runs;
+}
+
+std::uint16_t u16_at(ByteView bytes, std::size_t at) {
+  le16 value;
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
+std::uint32_t u32_at(ByteView bytes, std::size_t at) {
+  le32 value;
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
+std::uint64_t u64_at(ByteView bytes, std::size_t at) {
+  le64 value;
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
+
+bool looks_like_token_index(ByteView bytes, std::size_t at) {
+  if (bytes.size() - at < kTokens * 2 || u16_at(bytes, at) != 0) return false;
+  std::uint16_t last = 0;
+  for (std::size_t i = 1; i < kTokens; ++i) {
+    const std::uint16_t next = u16_at(bytes, at + 2 * i);
+    if (next < last + 2 || next > kMaxTokenTable) return false;
+    last = next;
+  }
+  return true;
+}
+
+// The token table ends right before the index; how long it is follows from the last offset and the last string.
+std::optional<std::size_t> token_table_before(ByteView bytes, std::size_t index) {
+  const std::size_t last = u16_at(bytes, index + 2 * (kTokens - 1));
+  for (std::size_t begin = index >= last + 2 ? (index - last - 2) / 4 * 4 : 0; begin + kMaxTokenTable > index; begin -= 4) {
+    bool fits = true;
+    for (std::size_t i = 1; fits && i < kTokens; ++i) {
+      const std::size_t offset = u16_at(bytes, index + 2 * i);
+      fits = begin + offset < index && bytes[begin + offset - 1] == std::byte{0} && bytes[begin + offset] != std::byte{0};
+    }
+    if (fits && bytes[begin] != std::byte{0}) return begin;
+    if (begin < 4) break;
+  }
+  return std::nullopt;
+}
+
+// Names are before the markers, the count right before the names (aligned to 8 since it is followed by them).
+std::optional<std::pair<std::size_t, std::uint32_t>> names_before(ByteView bytes, std::size_t token_table) {
+  // Walk the markers backwards to the first one, which is 0.
+  std::size_t marker = token_table;
+  while (marker >= 4 && u32_at(bytes, marker - 4) == 0) marker -= 4;  // alignment
+  const std::size_t markers_end = marker;
+  while (marker >= 4 && u32_at(bytes, marker - 4) != 0) marker -= 4;
+  if (marker < 4) return std::nullopt;
+  const std::size_t markers = marker - 4;
+  const std::size_t marker_count = (markers_end - markers) / 4;
+  if (marker_count < 4) return std::nullopt;
+  const std::uint32_t first_block = u32_at(bytes, markers + 4), last_block = u32_at(bytes, markers + 4 * (marker_count - 1));
+  // The last block holds at most 256 names, each at most 2 + 0x3fff bytes in theory and 256 in practice.
+  if (last_block + 8 > markers) return std::nullopt;
+  const std::size_t latest = (markers - last_block) / 4 * 4;
+  const std::size_t earliest = latest > kNamesPerMarker * 256 ? latest - kNamesPerMarker * 256 : 8;
+  for (std::size_t names = latest; names >= earliest && names >= 8; names -= 4) {
+    for (std::size_t count_at : {names - 8, names - 4}) {
+      const std::uint32_t count = u32_at(bytes, count_at);
+      if ((count + kNamesPerMarker - 1) / kNamesPerMarker != marker_count) continue;
+      std::size_t at = names;
+      for (std::uint64_t i = 0; i < kNamesPerMarker && at + 2 < markers; ++i) {
+        std::size_t length = std::to_integer<std::size_t>(bytes[at++]);
+        if (length & 0x80) length = (length & 0x7f) | std::to_integer<std::size_t>(bytes[at++]) << 7;
+        at += length;
+      }
+      if (at == names + first_block) return std::make_pair(names, count);
+    }
+  }
+  return std::nullopt;
+}
+
+std::size_t align8(std::size_t at) { return (at + 7) & ~std::size_t{7}; }
+
+// Both places where offsets and base can be, by the order of either generation.
+std::vector<KallsymsPlace> places(const Run& run, std::size_t names, std::uint32_t count, std::size_t table, std::size_t index) {
+  std::vector<KallsymsPlace> out;
+  KallsymsPlace place{run.begin + names, run.begin + table, run.begin + index, VirtAddr{}, 0, count};
+  const ByteView bytes = run.bytes;
+  const std::size_t size = std::size_t{count} * 4;
+  const std::size_t behind = align8(index + kTokens * 2);
+  if (bytes.size() >= align8(behind + size) + 8) {
+    place.offsets = run.begin + behind;
+    place.relative_base = u64_at(bytes, align8(behind + size));
+    out.push_back(place);
+  }
+  for (std::size_t count_at : {names - 8, names - 4}) {
+    if (count_at < 8 + align8(size)) continue;
+    const std::size_t base_at = (count_at - 8) & ~std::size_t{7};
+    place.offsets = run.begin + (base_at - align8(size));
+    place.relative_base = u64_at(bytes, base_at);
+    out.push_back(place);
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<Kallsyms> search_kallsyms(const VirtualMemory& memory, std::optional<VirtAddr> stext) {
+  for (const Run& run : image_runs(memory)) {
+    const ByteView bytes = run.bytes;
+    for (std::size_t index = 0; index + kTokens * 2 <= bytes.size(); index += 4) {
+      if (!looks_like_token_index(bytes, index)) continue;
+      const auto table = token_table_before(bytes, index);
+      const auto names = table ? names_before(bytes, *table) : std::nullopt;
+      if (!names) continue;
+      for (const KallsymsPlace& place : places(run, names->first, names->second, *table, index)) {
+        auto symbols = Kallsyms::read(place, memory, stext);
+        // Without VMCOREINFO's word the kernel's own two ends have to be in the image.
+        if (symbols && symbols->find("_stext") && symbols->find("_etext")) return symbols;
+      }
+    }
+  }
+  return Error{ErrorCode::kNotFound, "no kallsyms tables in the kernel image"};
+}
+
+}  // namespace hvd::linux_guest

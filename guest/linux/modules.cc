@@ -1,0 +1,141 @@
+#include "guest/linux/modules.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/text.h"
+#include "guest/linux/list_walk.h"
+
+namespace hvd::linux_guest {
+namespace {
+
+constexpr std::size_t kMaxModules = 8192;
+constexpr std::size_t kMaxModuleName = 64;  // MODULE_NAME_LEN is 56
+constexpr std::uint64_t kMaxModuleSymbols = 1u << 20;
+constexpr std::size_t kMaxSymbolName = 512;  // KSYM_NAME_LEN
+constexpr std::uint64_t kMaxModuleBtf = 64u << 20;
+constexpr std::uint64_t kMaxModuleSize = 1u << 30;
+
+struct ElfSymbol {
+  le32 name;
+  unsigned char info, other;
+  le16 shndx;
+  le64 value;
+  le64 size;
+};
+static_assert(sizeof(ElfSymbol) == 24 && WireStruct<ElfSymbol>);
+
+// Since v6.4 a module is several pieces of memory, mem[] by type, the text first (commit ac3b43283923, "module: replace
+// module_layout with module_memory"); before, core_layout.
+Result<std::vector<ModuleRange>> read_ranges(const Kernel& kernel, VirtAddr module) {
+  const Types& types = *HVD_TRY(kernel.need_types());
+  std::vector<ModuleRange> ranges;
+  const auto add = [&](VirtAddr layout, const Member& base, const Member& size) -> Result<void> {
+    ModuleRange range;
+    range.begin = VirtAddr{HVD_TRY(kernel.field(layout, base))};
+    range.size = HVD_TRY(kernel.field(layout, size));
+    if (range.size > 0 && range.size <= kMaxModuleSize) ranges.push_back(range);
+    return {};
+  };
+  if (const auto mem = types.member("module", "mem")) {
+    const auto base = HVD_TRY(types.member("module_memory", "base"));
+    const auto size = HVD_TRY(types.member("module_memory", "size"));
+    const std::uint64_t stride = HVD_TRY(types.size_of("module_memory"));
+    for (std::uint64_t i = 0; i < std::min<std::uint64_t>(mem->elements, 16); ++i) {
+      HVD_TRY(add(module + mem->offset + i * stride, base, size));
+    }
+    return ranges;
+  }
+  const auto base = HVD_TRY(types.member("module", "core_layout.base"));
+  const auto size = HVD_TRY(types.member("module", "core_layout.size"));
+  HVD_TRY(add(module, base, size));
+  return ranges;
+}
+
+std::string read_build_id(const Kernel& kernel, VirtAddr module) {
+  const auto member = kernel.types()->member("module", "build_id");
+  if (!member || member->size > 64) return {};
+  const auto bytes = kernel.memory().read_bytes(module + member->offset, static_cast<std::size_t>(member->size));
+  return bytes && !all_zero(*bytes) ? hex_bytes(*bytes) : std::string();
+}
+
+}  // namespace
+
+std::uint64_t Module::size() const {
+  std::uint64_t sum = 0;
+  for (const ModuleRange& range : ranges) sum += range.size;
+  return sum;
+}
+
+bool Module::contains(VirtAddr at) const {
+  return std::any_of(ranges.begin(), ranges.end(), [&](const ModuleRange& r) { return r.contains(at); });
+}
+
+std::vector<Module> read_modules(const Kernel& kernel, std::vector<std::string>& problems) {
+  std::vector<Module> modules;
+  const auto read_all = [&]() -> Result<void> {
+    const Types& types = *HVD_TRY(kernel.need_types());
+    const VirtAddr head = HVD_TRY(kernel.symbol("modules"));
+    const Member list = HVD_TRY(types.member("module", "list"));
+    const Member name = HVD_TRY(types.member("module", "name"));
+    return walk_list(kernel.memory(), head, kMaxModules, [&](VirtAddr node) {
+      Module module;
+      module.struct_at = node - list.offset;
+      const auto text = kernel.memory().read_string(module.struct_at + name.offset, kMaxModuleName);
+      auto ranges = read_ranges(kernel, module.struct_at);
+      if (!text || !ranges) {
+        problems.push_back("a module at " + hex(module.struct_at.value) + " cannot be read");
+        return true;
+      }
+      module.name = *text;
+      module.ranges = std::move(*ranges);
+      module.build_id = read_build_id(kernel, module.struct_at);
+      modules.push_back(std::move(module));
+      return true;
+    });
+  };
+  if (auto done = read_all(); !done) problems.push_back("modules: " + done.error().message);
+  return modules;
+}
+
+std::vector<ModuleSymbol> read_module_symbols(const Kernel& kernel, const Module& module) {
+  std::vector<ModuleSymbol> symbols;
+  const auto get = [&](const char* type, VirtAddr at, const char* path) -> Result<std::uint64_t> {
+    const Types& types = *HVD_TRY(kernel.need_types());
+    const Member member = HVD_TRY(types.member(type, path));
+    return kernel.field(at, member);
+  };
+  // module.kallsyms points to a struct mod_kallsyms since v4.5 (commit 8244062ef1e5).
+  const auto kallsyms = get("module", module.struct_at, "kallsyms");
+  if (!kallsyms) return symbols;
+  const auto table = get("mod_kallsyms", VirtAddr{*kallsyms}, "symtab");
+  const auto strings = get("mod_kallsyms", VirtAddr{*kallsyms}, "strtab");
+  const auto count = get("mod_kallsyms", VirtAddr{*kallsyms}, "num_symtab");
+  if (!table || !strings || !count || *count > kMaxModuleSymbols) return symbols;
+  for (std::uint64_t i = 0; i < *count; ++i) {
+    const auto symbol = kernel.memory().read<ElfSymbol>(VirtAddr{*table} + i * sizeof(ElfSymbol));
+    if (!symbol) break;
+    if (symbol->shndx == 0 || !module.contains(VirtAddr{symbol->value})) continue;
+    const auto name = kernel.memory().read_string(VirtAddr{*strings} + symbol->name, kMaxSymbolName);
+    // Mapping symbols and section symbols have no name worth showing.
+    if (!name || name->empty() || (*name)[0] == '$') continue;
+    symbols.push_back({*name, VirtAddr{symbol->value}, symbol->size});
+  }
+  std::stable_sort(symbols.begin(), symbols.end(),
+                   [](const ModuleSymbol& a, const ModuleSymbol& b) { return a.address < b.address; });
+  return symbols;
+}
+
+Result<Types> read_module_types(const Kernel& kernel, const Module& module) {
+  const Types& types = *HVD_TRY(kernel.need_types());
+  const Member data = HVD_TRY(types.member("module", "btf_data"));
+  const Member size = HVD_TRY(types.member("module", "btf_data_size"));
+  const VirtAddr at{HVD_TRY(kernel.field(module.struct_at, data))};
+  const std::uint64_t bytes = HVD_TRY(kernel.field(module.struct_at, size));
+  if (bytes == 0) return Error{ErrorCode::kNotFound, "module " + module.name + " has no BTF"};
+  if (bytes > kMaxModuleBtf) return Error{ErrorCode::kCorrupt, "module " + module.name + " claims too large a BTF"};
+  const Bytes raw = HVD_TRY(kernel.memory().read_bytes(at, static_cast<std::size_t>(bytes)));
+  return Types::parse_split(raw, types);
+}
+
+}  // namespace hvd::linux_guest

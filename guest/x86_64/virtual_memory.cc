@@ -1,0 +1,63 @@
+#include "guest/x86_64/virtual_memory.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+
+namespace hvd {
+namespace {
+
+constexpr std::size_t kMaxKnown = 1u << 18;
+
+}  // namespace
+
+Result<PhysAddr> VirtualMemory::translate(VirtAddr at) const {
+  const std::uint64_t page = at.value / kPageSize;
+  if (const auto found = known_.find(page); found != known_.end()) {
+    return PhysAddr{found->second + at.value % kPageSize};
+  }
+  const PhysAddr phys = HVD_TRY(tables_.translate(at));
+  if (known_.size() < kMaxKnown) known_[page] = phys.value - at.value % kPageSize;
+  return phys;
+}
+
+Result<void> VirtualMemory::read(VirtAddr at, MutableBytes out) const {
+  while (!out.empty()) {
+    const std::size_t size = std::min<std::size_t>(out.size(), kPageSize - at.value % kPageSize);
+    const PhysAddr phys = HVD_TRY(translate(at));
+    if (auto done = memory_->read(phys, out.first(size)); !done) return std::move(done).error().in(hex(at.value));
+    at = at + size;
+    out = out.subspan(size);
+  }
+  return {};
+}
+
+Result<std::uint64_t> VirtualMemory::read_unsigned(VirtAddr at, std::size_t size) const {
+  if (size > 8) return Error{ErrorCode::kUnsupported, "an integer of " + std::to_string(size) + " bytes"};
+  le64 value = 0;
+  HVD_TRY(read(at, MutableBytes(reinterpret_cast<std::byte*>(&value), size)));
+  return std::uint64_t{value};
+}
+
+Result<std::string> VirtualMemory::read_string(VirtAddr at, std::size_t limit) const {
+  std::string out;
+  while (out.size() < limit) {
+    char buffer[256];
+    const std::size_t size =
+        std::min<std::size_t>({sizeof buffer, limit - out.size(), kPageSize - at.value % kPageSize});
+    HVD_TRY(read(at, std::as_writable_bytes(std::span(buffer, size))));
+    const char* end = std::find(buffer, buffer + size, '\0');
+    out.append(static_cast<const char*>(buffer), end);
+    if (end != buffer + size) return out;
+    at = at + size;
+  }
+  return out;
+}
+
+Result<Bytes> VirtualMemory::read_bytes(VirtAddr at, std::size_t size) const {
+  Bytes out(size);
+  HVD_TRY(read(at, out));
+  return out;
+}
+
+}  // namespace hvd
