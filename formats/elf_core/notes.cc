@@ -94,6 +94,31 @@ Note prstatus_note(const Registers& in, std::uint32_t pid) {
   return {"CORE", kNotePrstatus, Bytes(bytes.begin(), bytes.end())};
 }
 
+Note qemu_note(const Registers& in) {
+  QemuCpuState state{};
+  state.version = 1;
+  state.size = sizeof state;
+  state.rax = in[Reg::kRax], state.rbx = in[Reg::kRbx], state.rcx = in[Reg::kRcx], state.rdx = in[Reg::kRdx];
+  state.rsi = in[Reg::kRsi], state.rdi = in[Reg::kRdi], state.rsp = in[Reg::kRsp], state.rbp = in[Reg::kRbp];
+  state.r8 = in[Reg::kR8], state.r9 = in[Reg::kR9], state.r10 = in[Reg::kR10], state.r11 = in[Reg::kR11];
+  state.r12 = in[Reg::kR12], state.r13 = in[Reg::kR13], state.r14 = in[Reg::kR14], state.r15 = in[Reg::kR15];
+  state.rip = in[Reg::kRip], state.rflags = in[Reg::kRflags];
+  const auto segment = [&in](QemuSegment& out, Reg selector, std::optional<Reg> base) {
+    out.selector = static_cast<std::uint32_t>(in[selector]);
+    if (base) out.base = in[*base];
+  };
+  segment(state.cs, Reg::kCs, std::nullopt), segment(state.ss, Reg::kSs, std::nullopt);
+  segment(state.ds, Reg::kDs, std::nullopt), segment(state.es, Reg::kEs, std::nullopt);
+  segment(state.fs, Reg::kFs, Reg::kFsBase), segment(state.gs, Reg::kGs, Reg::kGsBase);
+  segment(state.ldt, Reg::kLdtr, Reg::kLdtrBase), segment(state.tr, Reg::kTr, Reg::kTrBase);
+  state.gdt.base = in[Reg::kGdtrBase], state.gdt.limit = static_cast<std::uint32_t>(in[Reg::kGdtrLimit]);
+  state.idt.base = in[Reg::kIdtrBase], state.idt.limit = static_cast<std::uint32_t>(in[Reg::kIdtrLimit]);
+  state.cr[0] = in[Reg::kCr0], state.cr[2] = in[Reg::kCr2], state.cr[3] = in[Reg::kCr3], state.cr[4] = in[Reg::kCr4];
+  state.kernel_gs_base = in[Reg::kKernelGsBase];
+  const ByteView bytes = bytes_of(state);
+  return {"QEMU", 0, Bytes(bytes.begin(), bytes.end())};
+}
+
 std::vector<Registers> registers_from(const std::vector<Note>& notes) {
   std::vector<Registers> cpus;
   std::size_t qemu_notes = 0;

@@ -18,6 +18,9 @@ void append_note(Bytes& to, const Note& note);
 /// NT_PRSTATUS for debuggers; `pid` is what they show as the thread's id.
 Note prstatus_note(const Registers& registers, std::uint32_t pid);
 
+/// The "QEMU" note of dump-guest-memory, which adds control registers and descriptor tables.
+Note qemu_note(const Registers& registers);
+
 /// One Registers per NT_PRSTATUS note in order, made complete by the n-th "QEMU" note where there is one.
 std::vector<Registers> registers_from(const std::vector<Note>& notes);
 

@@ -71,7 +71,9 @@ Result<FoundVmcoreInfo> find_vmcoreinfo(const Image& image) {
   const auto judge = [&](std::string_view text, const std::string& where) -> std::optional<FoundVmcoreInfo> {
     auto info = VmcoreInfo::parse(text);
     const auto proved = info ? prove(*info, image) : Result<void>(info.error());
-    if (proved) return FoundVmcoreInfo{std::move(*info), where, rejected};
+    if (proved) {
+      return FoundVmcoreInfo{std::move(*info), std::string(text.substr(0, text.find('\0'))), where, rejected};
+    }
     rejected.push_back(where + ": " + proved.error().message);
     return std::nullopt;
   };

@@ -12,6 +12,7 @@ namespace hvd::linux_guest {
 
 struct FoundVmcoreInfo {
   VmcoreInfo info;
+  std::string text;                   // as the kernel wrote it
   std::string where;                  // "the VMCOREINFO note", or "guest memory at 0x..."
   std::vector<std::string> rejected;  // why other candidates were not believed
 };

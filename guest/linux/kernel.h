@@ -22,6 +22,8 @@ class Kernel {
 
   const Image& image() const { return image_; }
   const VmcoreInfo& info() const { return found_.info; }
+  /// VMCOREINFO as the kernel wrote it.
+  const std::string& info_text() const { return found_.text; }
   /// Where VMCOREINFO was found.
   const std::string& info_source() const { return found_.where; }
   const VirtualMemory& memory() const { return memory_; }

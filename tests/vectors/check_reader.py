@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Read every vector of a directory with hvd_reader.py and compare with the expectations."""
 
 from __future__ import annotations

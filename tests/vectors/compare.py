@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Run a tool on every vector of a directory and compare what it prints with the expectations (README.md)."""
 
 from __future__ import annotations

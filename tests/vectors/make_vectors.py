@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Write every vector to a directory: NAME.hvd, NAME.expect.json and, for key slots, NAME.identity."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Prove the worked example of formats/hvd/SPEC.md.
 
 Its bytes are compared with a dump (the other writer's), read with hvd_reader.py, and built again with hvd_writer.py.

@@ -1,0 +1,30 @@
+// The subcommands of hvdump-extract.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/command_line.h"
+
+namespace hvd {
+
+struct ExtractOptions {
+  std::string dump;
+  std::string partition;
+  std::string output;
+  std::string format = "elf";
+  std::string signer;
+  std::vector<std::string> identities;
+  std::vector<std::string> passphrases;
+  std::vector<std::string> classes;
+  bool json = false;
+};
+
+CommandOutcome run_list(const ExtractOptions& options);
+CommandOutcome run_verify(const ExtractOptions& options);
+CommandOutcome run_hypervisor(const ExtractOptions& options);
+CommandOutcome run_partition(const ExtractOptions& options);
+
+void add_extract_commands(CLI::App& app, CommandOutcome& outcome);
+
+}  // namespace hvd

@@ -1,0 +1,14 @@
+// The gdb command file that goes beside a guest's core.
+#pragma once
+
+#include <string>
+
+#include "guest/linux/crash.h"
+
+namespace hvd {
+
+/// Loads the vmlinux of that release and build (from $HVDUMP_VMLINUX, beside the core, or where Debian and Fedora put
+/// debug files) moved by the KASLR offset, then the core, and selects the CPU that crashed.
+std::string gdb_script(const linux_guest::Kernel& kernel, const linux_guest::Crash& crash, const std::string& core);
+
+}  // namespace hvd
