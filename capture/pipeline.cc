@@ -1,10 +1,8 @@
 #include "capture/pipeline.h"
 
 #include <atomic>
-#include <mutex>
-#include <optional>
-#include <thread>
 
+#include "base/parallel.h"
 #include "capture/interrupt.h"
 
 namespace hvd {
@@ -30,23 +28,15 @@ class Run {
   Run(const PageSource& source, format::PartitionWriter& partition, const PipelineOptions& options, Progress& progress)
       : source_(source), partition_(partition), options_(options), progress_(progress), segments_(segments_of(source.ranges())) {}
 
-  void work() {
-    Bytes scratch(std::size_t{kScratchPages} * kPageSize);
-    while (!stop_) {
-      const std::size_t mine = next_++;
-      if (mine >= segments_.size()) return;
-      if (auto done = write_segment(segments_[mine], scratch); !done) {
-        std::lock_guard lock(mutex_);
-        if (!error_) error_ = done.error();
-        stop_ = true;
-      }
-    }
+  std::size_t segments() const { return segments_.size(); }
+
+  Result<void> write_segment(std::size_t index) {
+    // One buffer per thread, not per segment.
+    thread_local Bytes scratch(std::size_t{kScratchPages} * kPageSize);
+    return write_segment(segments_[index], scratch);
   }
 
-  Result<PipelineResult> outcome() {
-    if (error_) return *error_;
-    return PipelineResult{unreadable_};
-  }
+  std::uint64_t unreadable() const { return unreadable_; }
 
  private:
   static constexpr std::uint64_t kScratchPages = 64;
@@ -91,11 +81,7 @@ class Run {
   const PipelineOptions& options_;
   Progress& progress_;
   const std::vector<std::uint32_t> segments_;
-  std::atomic<std::size_t> next_{0};
-  std::atomic<bool> stop_{false};
   std::atomic<std::uint64_t> unreadable_{0};
-  std::mutex mutex_;
-  std::optional<Error> error_;
 };
 
 }  // namespace
@@ -103,12 +89,8 @@ class Run {
 Result<PipelineResult> write_memory(const PageSource& source, format::PartitionWriter& partition,
                                     const PipelineOptions& options, Progress& progress) {
   Run run(source, partition, options, progress);
-  const unsigned threads = options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
-  std::vector<std::thread> workers;
-  for (unsigned i = 1; i < threads; ++i) workers.emplace_back([&run] { run.work(); });
-  run.work();
-  for (std::thread& worker : workers) worker.join();
-  return run.outcome();
+  HVD_TRY(for_each_parallel(run.segments(), options.threads, [&run](std::size_t i) { return run.write_segment(i); }));
+  return PipelineResult{run.unreadable()};
 }
 
 }  // namespace hvd

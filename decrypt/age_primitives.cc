@@ -105,7 +105,8 @@ Result<SecretBytes> stream_open(const SecretBytes& file_key, ByteView payload) {
   const SecretBytes key = hkdf_sha256(file_key.view(), payload.first(kStreamNonce), "payload");
   payload = payload.subspan(kStreamNonce);
   const std::size_t chunks = (payload.size() + kStreamChunk + kTag - 1) / (kStreamChunk + kTag);
-  if (payload.size() < chunks * kTag) return damaged("is cut short");
+  const std::size_t tail = payload.size() % (kStreamChunk + kTag);
+  if (tail != 0 && tail < kTag) return damaged("is cut short");  // and `out` would be too small for those before
   SecretBytes out(payload.size() - chunks * kTag);
   std::size_t at = 0;
   for (std::uint64_t counter = 0; !payload.empty(); ++counter) {

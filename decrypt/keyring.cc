@@ -83,6 +83,18 @@ Result<std::unique_ptr<Opener>> Keyring::unlock(const DumpId& dump, std::uint32_
   return std::unique_ptr<Opener>(std::make_unique<PartitionKeys>(std::move(keys)));
 }
 
+Result<Bytes> make_grant(const PartitionKeys& keys, const DumpId& dump, std::uint32_t partition,
+                         const X25519Recipient& recipient, const std::optional<std::vector<PageClass>>& only) {
+  if (!only && !keys.holds_partition_key()) {
+    return Error{ErrorCode::kInvalidArgument, "you hold some classes of this partition only; name them with --class"};
+  }
+  const SecretBytes text = keys.key_text(dump, partition, only);
+  const Bytes blob = HVD_TRY(age_encrypt(Recipient(recipient), text.view()));
+  Bytes grant(as_bytes(kGrantMagic).begin(), as_bytes(kGrantMagic).end());
+  append(grant, blob);
+  return grant;
+}
+
 Result<std::vector<KeySlot>> make_key_slots(const PartitionKeys& keys, const DumpId& dump, std::uint32_t partition,
                                             const std::vector<Recipient>& recipients) {
   std::vector<KeySlot> slots;

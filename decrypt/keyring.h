@@ -39,4 +39,8 @@ class Keyring final : public KeyProvider {
 Result<std::vector<KeySlot>> make_key_slots(const PartitionKeys& keys, const DumpId& dump, std::uint32_t partition,
                                             const std::vector<Recipient>& recipients);
 
+/// A grant file for `recipient`: all of the partition, or only some classes of it (and the page map).
+Result<Bytes> make_grant(const PartitionKeys& keys, const DumpId& dump, std::uint32_t partition,
+                         const X25519Recipient& recipient, const std::optional<std::vector<PageClass>>& only);
+
 }  // namespace hvd

@@ -29,6 +29,7 @@ class PartitionKeys final : public Sealer, public Opener {
   /// Parses such a text; kCorrupt when it is malformed or made for another dump or partition.
   static Result<PartitionKeys> parse(ByteView text, const DumpId& dump, std::uint32_t partition);
 
+  bool holds_partition_key() const { return partition_key_.has_value(); }
   bool has(KeyName key) const override;
   Result<void> seal(const SealedPiece& piece, ByteView plaintext, Bytes& out) const override;
   Result<Bytes> open(const SealedPiece& piece, ByteView sealed) const override;

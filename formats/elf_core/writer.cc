@@ -1,13 +1,11 @@
 #include "formats/elf_core/writer.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <mutex>
-#include <optional>
-#include <thread>
 
 #include "base/byte_writer.h"
+#include "base/parallel.h"
 #include "base/text.h"
 #include "formats/elf_core/layout.h"
 #include "formats/elf_core/notes.h"
@@ -157,25 +155,14 @@ Result<void> write_core(const CorePlan& plan, const PhysicalMemory& memory, Outp
       at += size;
     }
   }
-  std::atomic<std::size_t> next{0};
   std::mutex mutex;
-  std::optional<Error> failed;
-  const auto work = [&] {
-    for (std::size_t mine; (mine = next++) < slices.size();) {
-      std::vector<std::string> found;
-      const auto done = copy_memory(memory, slices[mine].range, file, slices[mine].offset, progress, found);
-      std::lock_guard lock(mutex);
-      for (std::string& what : found) tell(damage, std::move(what));
-      if (!done) failed = done.error();
-      if (failed) return;
-    }
-  };
-  std::vector<std::thread> workers;
-  for (unsigned i = 1; i < std::max(1u, std::thread::hardware_concurrency()); ++i) workers.emplace_back(work);
-  work();
-  for (std::thread& worker : workers) worker.join();
-  if (failed) return *failed;
-  return {};
+  return for_each_parallel(slices.size(), 0, [&](std::size_t i) -> Result<void> {
+    std::vector<std::string> found;
+    HVD_TRY(copy_memory(memory, slices[i].range, file, slices[i].offset, progress, found));
+    std::lock_guard lock(mutex);
+    for (std::string& what : found) tell(damage, std::move(what));
+    return {};
+  });
 }
 
 }  // namespace hvd::elf
