@@ -3,6 +3,7 @@
 #include <ctime>
 
 #include "analyzer/linux_report.h"
+#include "base/json.h"
 #include "base/text.h"
 
 namespace hvd {
@@ -89,7 +90,7 @@ void add_finding(json& partition, const char* severity, const char* rule, const 
 
 // The hypervisor partition of a VMM process: its threads are its CPUs.
 void report_process(const Image& image, json& partition) {
-  const json facts = json::parse(image.facts, nullptr, false);
+  const json facts = parse_json_object(as_bytes(image.facts));
   if (!facts.is_object()) return;
   partition["hypervisor"] = json::object();
   for (const char* key : {"host_kernel", "qemu_version", "build_id", "run_state", "command_line", "threads", "level"}) {
@@ -102,7 +103,7 @@ void report_guest(const Image& image, const TriageOptions& options, json& partit
   if (guest) {
     (*guest)->use_symbols(options.symbols);
     report_linux(**guest, partition);
-    const json facts = json::parse(image.facts, nullptr, false);
+    const json facts = parse_json_object(as_bytes(image.facts));
     if (facts.is_object() && facts.value("run_state", json()) == "guest-panicked" &&
         (partition["crash"]["kind"] == "none" || partition["crash"]["kind"] == "unknown")) {
       partition["crash"]["kind"] = "panic";
@@ -130,7 +131,7 @@ json report_partition(const Image& image, const TriageOptions& options) {
 }  // namespace
 
 json triage(const OpenedDump& dump, const TriageOptions& options) {
-  json agent = json::parse(dump.agent, nullptr, false);
+  json agent = parse_json_object(as_bytes(dump.agent));
   json report{{"schema", "hvdump-triage/1"},
               {"dump", {{"id", dump.id}, {"created", dump.created_ns ? json(utc(dump.created_ns)) : json()},
                         {"agent", agent.is_object() ? agent : json::object()}, {"complete", dump.complete},

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "base/json.h"
 #include "base/text.h"
 
 namespace hvd {
@@ -75,7 +76,7 @@ Result<json> QmpClient::receive(Clock::time_point deadline) {
   while (true) {
     const std::size_t end = buffer_.find('\n', searched);
     if (end != std::string::npos) {
-      json message = json::parse(buffer_.begin(), buffer_.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
+      json message = parse_json_object(as_bytes(buffer_).first(end));
       buffer_.erase(0, end + 1);
       if (!message.is_object()) return Error{ErrorCode::kIo, "the QMP peer sent something that is no JSON object"};
       return message;

@@ -3,6 +3,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/text.h"
 #include "extractor/commands.h"
 #include "formats/hvd/dump.h"
@@ -39,7 +40,7 @@ std::string key_text(const format::PublicKey& key) { return hex_bytes(std::as_by
 CommandOutcome run_list(const ExtractOptions& options) {
   const format::Dump dump = HVD_TRY(format::Dump::open(options.dump));
   if (options.json) {
-    json agent = json::parse(dump.agent(), nullptr, false);
+    json agent = parse_json_object(as_bytes(dump.agent()));
     json out{{"id", format::text_of(dump.id())}, {"created", utc(dump.created_ns())}, {"signer", key_text(dump.signer())},
              {"agent", agent.is_object() ? agent : json::object()}, {"complete", dump.complete()},
              {"problems", json::array()}, {"partitions", json::array()}};

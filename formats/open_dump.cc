@@ -28,8 +28,9 @@ Result<OpenedDump> open_hvd(const std::string& path, const KeyProvider& keys, co
     return out;
   }
   for (const format::DumpPartition& partition : dump.partitions()) {
-    Image image = HVD_TRY(dump.image(partition, keys));
-    out.partitions.push_back(std::move(image));
+    auto image = dump.image(partition, keys);
+    if (image) out.partitions.push_back(std::move(*image));
+    else out.problems.push_back(image.error().message);
   }
   return out;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/envelope.h"
+#include "formats/hvd/integrity.h"
 #include "formats/hvd/layout.h"
 
 namespace hvd::format {
@@ -9,7 +10,7 @@ namespace hvd::format {
 /// Where a sealed piece stands. `part` tells a chunk's descriptor (0) from its data (1); class and codec are bound
 /// for chunk data and zero elsewhere.
 struct Place {
-  DumpId dump{};
+  Hash file{};  // H(file header)
   RecordType type = RecordType::kChunk;
   std::uint32_t partition = 0;
   std::uint64_t sequence = 0;

@@ -45,6 +45,7 @@ Result<Catalog> read_index(const RecordReader& reader) {
   const auto footer = footer_in.read<Footer>();
   HVD_TRY(footer_in.finish_exact());
   if (footer.file_size != size) return no_footer("the footer was written for a file of another size");
+  HVD_TRY(check_footer_signature(reader.file_header(), footer));
 
   const Record index = HVD_TRY(reader.read_expected({footer.index_offset, RecordType::kIndex, kNoPartition, 0}));
   ByteReader in(index.payload, "index");
@@ -98,6 +99,14 @@ Catalog scan(const RecordReader& reader, Progress* progress) {
       continue;
     }
     const RecordHeader& header = record->header;
+    // Behind damage the next intact record need not be the file's next one: memory in the clear can hold a copy of
+    // this very dump's earlier records, for one when the machine that writes the dump captures its own page cache.
+    if (damage_from && header.number < next_number) {
+      const auto next = find_magic(source, at + kAlignment);
+      if (!next) break;
+      at = *next;
+      continue;
+    }
     if (damage_from) {
       const std::uint64_t lost = header.number > next_number ? header.number - next_number : 0;
       report_damage(at, ", " + std::to_string(lost) + " records lost");
@@ -109,21 +118,15 @@ Catalog scan(const RecordReader& reader, Progress* progress) {
     const RecordPlace place{at, record->type(), header.partition, header.sequence};
     at = record->end();
     if (progress) progress->advance(record->payload.size());
-    if (!seen.emplace(place.partition, header.type, place.sequence).second) {
-      catalog.problems.push_back("the record at byte " + std::to_string(place.file_offset) +
-                                 " repeats an earlier one and is not used");
-      continue;
-    }
-    if (header.type > kLastRecordType) {
-      if (header.flags & kFlagCritical) {
-        catalog.problems.push_back("the record at byte " + std::to_string(place.file_offset) + " has unknown type " +
-                                   std::to_string(header.type) + " and is marked critical");
-      }
+    // SPEC.md, "Records": a second record of one place is not used. An appended index and footer replace the first.
+    const bool replaceable = place.type == RecordType::kIndex || place.type == RecordType::kFooter;
+    if (!replaceable && !seen.emplace(place.partition, header.type, place.sequence).second) {
+      catalog.unused.push_back(place);
       continue;
     }
     const bool memory = place.type == RecordType::kChunk || place.type == RecordType::kMap;
     (memory ? catalog.memory_records : catalog.records).push_back(place);
-    if (place.type == RecordType::kFooter && at == source.size()) catalog.complete = true;
+    if (place.type == RecordType::kFooter && at == source.size()) catalog.complete = read_index(reader).has_value();
   }
   if (damage_from) report_damage(source.size(), "");
   if (!catalog.complete) catalog.problems.push_back("the dump is incomplete: it was cut off before its end");

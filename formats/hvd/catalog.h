@@ -14,6 +14,8 @@ struct Catalog {
   std::vector<RecordPlace> records;
   /// Chunks and maps; filled by a scan only, since an intact dump finds them through its page map.
   std::vector<RecordPlace> memory_records;
+  /// Intact records that repeat the place of an earlier one; filled by a scan. Nothing reads them.
+  std::vector<RecordPlace> unused;
   bool complete = false;  // the footer is there and the index agrees with it
   std::vector<std::string> problems;
 };

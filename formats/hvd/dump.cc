@@ -3,21 +3,15 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "base/byte_reader.h"
+#include "base/json.h"
 #include "base/text.h"
 
 namespace hvd::format {
 namespace {
 
 using nlohmann::json;
-
-// A JSON object from untrusted bytes; a discarded value when it is anything else.
-json parse_object(ByteView bytes) {
-  json value = json::parse(u8(bytes), u8(bytes) + bytes.size(), nullptr, false);
-  return value.is_object() ? value : json(json::value_t::discarded);
-}
 
 std::string string_of(const json& object, const char* key) {
   const auto at = object.find(key);
@@ -107,7 +101,6 @@ DumpPartition* Dump::by_number(std::uint32_t number) {
 
 void Dump::collect_partitions() {
   for (const RecordPlace& place : catalog_.records) {
-    if (static_cast<std::uint16_t>(place.type) > kLastRecordType) continue;
     if (auto done = read_visible(place); !done) problems_.push_back(done.error().message);
   }
   for (DumpPartition& partition : partitions_) {
@@ -118,16 +111,17 @@ void Dump::collect_partitions() {
 }
 
 Result<void> Dump::read_visible(const RecordPlace& place) {
+  if (static_cast<std::uint16_t>(place.type) > kLastRecordType) return read_unknown(place);
   const bool visible = place.type == RecordType::kDump || place.type == RecordType::kPartition ||
                        place.type == RecordType::kKeySlot || place.type == RecordType::kPartitionEnd;
   if (!visible) return {};
   const Record record = HVD_TRY(reader_.read_expected(place));
   if (place.type == RecordType::kDump) {
-    if (!parse_object(record.payload).is_discarded()) agent_ = to_string(record.payload);
+    if (!parse_json_object(record.payload).is_discarded()) agent_ = to_string(record.payload);
     return {};
   }
   if (place.type == RecordType::kPartition) {
-    const json object = parse_object(record.payload);
+    const json object = parse_json_object(record.payload);
     const auto role = role_from(object.is_object() ? string_of(object, "role") : "");
     if (!role || by_number(place.partition)) {
       return Error{ErrorCode::kCorrupt, "partition " + std::to_string(place.partition) + " has no valid header"};
@@ -157,7 +151,7 @@ Result<void> Dump::read_visible(const RecordPlace& place) {
     partition->slots.push_back(std::move(slot));
     return {};
   }
-  const json object = parse_object(record.payload);
+  const json object = parse_json_object(record.payload);
   const auto state = state_from(object.is_object() ? string_of(object, "state") : "");
   if (!state) return Error{ErrorCode::kCorrupt, "partition " + partition->name + " ends in a damaged record"};
   partition->state = *state;
@@ -165,6 +159,18 @@ Result<void> Dump::read_visible(const RecordPlace& place) {
   partition->total_bytes = number_of(object, "total_bytes");
   partition->stored_bytes = number_of(object, "stored_bytes");
   return {};
+}
+
+// A record type of a later version. Critical means: what it says changes what the rest means.
+Result<void> Dump::read_unknown(const RecordPlace& place) {
+  const Record record = HVD_TRY(reader_.read_expected(place));
+  if (!(record.header.flags & kFlagCritical)) return {};
+  const std::string why = "a later version of the format wrote it: it holds a critical record of unknown type " +
+                          std::to_string(record.header.type);
+  for (DumpPartition& partition : partitions_) {
+    if (place.partition == kNoPartition || place.partition == partition.number) partition.refused = why;
+  }
+  return Error{ErrorCode::kUnsupported, why};
 }
 
 Result<const DumpPartition*> Dump::find(const std::string& name) const {
@@ -192,8 +198,7 @@ Result<Image> Dump::image(const DumpPartition& partition, const KeyProvider& key
   image.state = partition.state;
   image.state_reason = partition.reason;
   image.locked = true;
-  image.problems = partition.problems;
-  image.problems.insert(image.problems.begin(), opener.error().message);
+  image.problems.push_back(opener.error().message);
   return image;
 }
 
@@ -223,6 +228,7 @@ SegmentTable Dump::segments_of(const DumpPartition& partition, const Opener* ope
   for (const RecordPlace& place : catalog_.memory_records) {
     if (place.partition != partition.number || place.type != RecordType::kChunk) continue;
     SegmentPlace& segment = table[static_cast<std::uint32_t>(place.sequence >> 16)];
+    segment.chunk_offsets[static_cast<std::uint32_t>(place.sequence & 0xffff)] = place.file_offset;
     if (segment.map_offset != 0) continue;
     const auto read_chunk = [&]() -> Result<void> {
       const Record record = HVD_TRY(reader_.read_expected(place));
@@ -261,12 +267,12 @@ std::optional<std::uint64_t> Dump::read_details(const DumpPartition& partition, 
       } else if (place.type == RecordType::kRegisters) {
         const Registers registers = HVD_TRY(parse_registers(raw));
         image.registers.push_back(registers);
-      } else if (parse_object(raw).is_discarded()) {
+      } else if (parse_json_object(raw).is_discarded()) {
         return Error{ErrorCode::kCorrupt, "the facts of partition " + partition.name + " are not a JSON object"};
       } else if (place.type == RecordType::kFacts) {
         image.facts = to_string(raw);
       } else {
-        const json summary = parse_object(raw);
+        const json summary = parse_json_object(raw);
         segments = number_of(summary, "segments");
         const auto list = summary.find("problems");
         if (list != summary.end() && list->is_array()) {
@@ -290,16 +296,19 @@ std::optional<std::uint64_t> Dump::read_details(const DumpPartition& partition, 
 }
 
 Result<Image> Dump::image(const DumpPartition& partition, std::shared_ptr<const Opener> opener) const {
+  if (!partition.refused.empty()) {
+    return Error{ErrorCode::kUnsupported, "partition " + partition.name + " cannot be read: " + partition.refused};
+  }
   Image image;
   image.name = partition.name;
   image.role = partition.role;
   image.state = partition.state;
   image.state_reason = partition.reason;
-  image.problems = partition.problems;
   image.facts = "{}";
   const std::optional<std::uint64_t> expected_segments = read_details(partition, opener.get(), image);
   SegmentTable segments = segments_of(partition, opener.get(), image);
-  std::vector<PhysRange> ranges = ranges_of(parse_object(as_bytes(image.facts)));
+  const json facts = parse_json_object(as_bytes(image.facts));
+  std::vector<PhysRange> ranges = facts.is_object() ? ranges_of(facts) : std::vector<PhysRange>();
   if (ranges.empty()) {
     for (const auto& [segment, place] : segments) ranges.push_back({PhysAddr{segment * kSegmentBytes}, kSegmentBytes});
     ranges = normalised(std::move(ranges));
@@ -308,9 +317,10 @@ Result<Image> Dump::image(const DumpPartition& partition, std::shared_ptr<const 
     image.problems.push_back("the page map names " + std::to_string(segments.size()) + " segments of memory but " +
                              std::to_string(*expected_segments) + " were written");
   }
+  const bool exact = string_of(facts, "address_space") == "process";
   const bool torn = partition.state == PartitionState::kIncomplete || expected_segments != segments.size();
   image.memory = std::make_shared<HvdMemory>(reader_, std::move(opener), partition.number, std::move(segments),
-                                             std::move(ranges), torn);
+                                             std::move(ranges), exact, torn);
   return image;
 }
 

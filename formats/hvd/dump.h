@@ -24,7 +24,7 @@ struct DumpPartition {
   std::uint64_t total_bytes = 0;
   std::uint64_t stored_bytes = 0;
   std::vector<KeySlot> slots;
-  std::vector<std::string> problems;
+  std::string refused;  // not empty: why this program must not read it
 };
 
 class Dump {
@@ -60,6 +60,7 @@ class Dump {
   explicit Dump(RecordReader reader) : reader_(std::move(reader)) {}
   void collect_partitions();
   Result<void> read_visible(const RecordPlace& place);
+  Result<void> read_unknown(const RecordPlace& place);
   DumpPartition* by_number(std::uint32_t number);
   SegmentTable segments_of(const DumpPartition& partition, const Opener* opener, Image& image) const;
   /// Returns how many segments the partition's summary says there are, when there is one.

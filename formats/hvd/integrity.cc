@@ -106,4 +106,15 @@ DumpId dump_id_of(const FileHeader& header) {
   return id;
 }
 
+Result<void> check_footer_signature(const FileHeader& header, const Footer& footer) {
+  const DumpId dump = dump_id_of(header);
+  PublicKey signer{};
+  Signature signature{};
+  std::memcpy(signer.data(), header.signer, signer.size());
+  std::memcpy(signature.data(), footer.signature, signature.size());
+  const Hash what = keyed_hash(dump, bytes_of(footer).first(sizeof footer - sizeof footer.signature));
+  if (signature_ok(signer, kFooterPurpose, dump, what, signature)) return {};
+  return Error{ErrorCode::kCorrupt, "footer: the signature is wrong"};
+}
+
 }  // namespace hvd::format

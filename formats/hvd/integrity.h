@@ -63,4 +63,7 @@ Hash file_header_hash(const FileHeader& header);
 
 DumpId dump_id_of(const FileHeader& header);
 
+/// Whether the signer that the file header names signed this footer; kCorrupt otherwise.
+Result<void> check_footer_signature(const FileHeader& header, const Footer& footer);
+
 }  // namespace hvd::format

@@ -12,17 +12,20 @@ namespace {
 constexpr std::size_t kCachedMaps = 64;      // 10 MiB
 constexpr std::size_t kCachedChunks = 256;   // 64 MiB at our writer's chunk size
 
+constexpr std::uint64_t kEndOfAddresses = std::uint64_t{1} << 58;  // SPEC.md, "Limits": segments are 32-bit numbers
+
 std::string page_text(PhysAddr at) { return "address " + hex(at.value); }
 
 }  // namespace
 
 HvdMemory::HvdMemory(RecordReader reader, std::shared_ptr<const Opener> opener, std::uint32_t partition,
-                     SegmentTable segments, std::vector<PhysRange> ranges, bool torn)
+                     SegmentTable segments, std::vector<PhysRange> ranges, bool exact, bool torn)
     : reader_(std::move(reader)),
       opener_(std::move(opener)),
       partition_(partition),
       segments_(std::move(segments)),
       ranges_(std::move(ranges)),
+      exact_(exact),
       torn_(torn),
       maps_(kCachedMaps),
       chunks_(kCachedChunks) {}
@@ -39,18 +42,21 @@ Result<std::shared_ptr<const PageMap>> HvdMemory::map_of(std::uint32_t segment) 
   return maps_.insert(segment, std::move(map));
 }
 
-Result<std::shared_ptr<const Bytes>> HvdMemory::chunk(const PageMap& map, std::uint32_t index) const {
+Result<std::shared_ptr<const HvdMemory::OpenChunk>> HvdMemory::chunk(const PageMap& map, std::uint32_t index) const {
   const MapChunk& entry = map.chunks()[index];
   if (auto cached = chunks_.find(entry.file_offset)) return cached;
   const std::uint64_t sequence = std::uint64_t{map.segment()} << 16 | entry.ordinal;
-  const Record record = HVD_TRY(reader_.read_expected({entry.file_offset, RecordType::kChunk, partition_, sequence}));
-  const ChunkContents contents = HVD_TRY(chunk_descriptor(reader_, record, opener_.get()));
+  const SegmentPlace& place = segments_.at(map.segment());
+  const auto scanned = place.chunk_offsets.find(entry.ordinal);
+  const std::uint64_t at = scanned == place.chunk_offsets.end() ? std::uint64_t{entry.file_offset} : scanned->second;
+  const Record record = HVD_TRY(reader_.read_expected({at, RecordType::kChunk, partition_, sequence}));
+  ChunkContents contents = HVD_TRY(chunk_descriptor(reader_, record, opener_.get()));
   if (contents.pages.size() != entry.page_count || static_cast<unsigned>(contents.page_class) != entry.page_class) {
     return Error{ErrorCode::kCorrupt, "the chunk at byte " + std::to_string(std::uint64_t{entry.file_offset}) +
                                           " does not fit the page map"};
   }
   Bytes pages = HVD_TRY(chunk_pages(reader_, record, contents, opener_.get()));
-  return chunks_.insert(entry.file_offset, std::move(pages));
+  return chunks_.insert(entry.file_offset, OpenChunk{std::move(contents.pages), std::move(pages)});
 }
 
 Extent HvdMemory::condition_of(const PageMap* map, std::uint32_t page) const {
@@ -73,16 +79,22 @@ Extent HvdMemory::condition_of(const PageMap* map, std::uint32_t page) const {
   return extent;
 }
 
-Extent HvdMemory::extent_at(PhysAddr at) const {
+std::uint64_t HvdMemory::bound_by_ranges(PhysAddr at, bool& inside) const {
   const auto after = std::upper_bound(ranges_.begin(), ranges_.end(), at,
                                       [](PhysAddr a, const PhysRange& r) { return a < r.begin; });
+  inside = after != ranges_.begin() && std::prev(after)->contains(at);
+  if (inside) return std::prev(after)->begin.value + std::prev(after)->size - at.value;
+  return after == ranges_.end() ? ~at.value : after->begin.value - at.value;
+}
+
+Extent HvdMemory::extent_at(PhysAddr at) const {
   Extent extent;
-  if (after == ranges_.begin() || !std::prev(after)->contains(at)) {
-    extent.range = {at, after == ranges_.end() ? ~at.value : after->begin.value - at.value};
+  bool inside = false;
+  const std::uint64_t in_range = bound_by_ranges(at, inside);
+  if (at.value >= kEndOfAddresses || (exact_ && !inside)) {
+    extent.range = {at, in_range};
     return extent;
   }
-  const PhysRange& range = *std::prev(after);
-  const std::uint64_t in_range = range.begin.value + range.size - at.value;
   const auto segment = static_cast<std::uint32_t>(at.value / kSegmentBytes);
   const std::uint64_t offset = at.value % kSegmentBytes;
   const auto map = map_of(segment);
@@ -104,15 +116,13 @@ Extent HvdMemory::extent_at(PhysAddr at) const {
 }
 
 Result<std::size_t> HvdMemory::read_some(PhysAddr at, MutableBytes out) const {
-  const auto after = std::upper_bound(ranges_.begin(), ranges_.end(), at,
-                                      [](PhysAddr a, const PhysRange& r) { return a < r.begin; });
-  if (after == ranges_.begin() || !std::prev(after)->contains(at)) {
+  bool inside = false;
+  const std::uint64_t in_range = bound_by_ranges(at, inside);
+  if (at.value >= kEndOfAddresses || (exact_ && !inside)) {
     return Error{ErrorCode::kNotCaptured, page_text(at) + " is not memory of this partition"};
   }
-  const PhysRange& range = *std::prev(after);
   const std::uint64_t in_page = at.value % kPageBytes;
-  const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(
-      {out.size(), kPageBytes - in_page, range.begin.value + range.size - at.value}));
+  const auto size = static_cast<std::size_t>(std::min<std::uint64_t>({out.size(), kPageBytes - in_page, exact_ ? in_range : kPageBytes}));
   const auto segment = static_cast<std::uint32_t>(at.value / kSegmentBytes);
   const auto map = HVD_TRY(with_context(map_of(segment), page_text(at)));
   const auto page = static_cast<std::uint32_t>(at.value % kSegmentBytes / kPageBytes);
@@ -134,8 +144,11 @@ Result<std::size_t> HvdMemory::read_some(PhysAddr at, MutableBytes out) const {
     case Extent::Kind::kStored: break;
   }
   const PageLocation location = map->location(page);
-  const auto contents = HVD_TRY(with_context(chunk(*map, location.chunk), page_text(at)));
-  std::memcpy(out.data(), contents->data() + location.slot * kPageBytes + in_page, size);
+  const auto open = HVD_TRY(with_context(chunk(*map, location.chunk), page_text(at)));
+  if (open->pages[location.slot] != location.page) {
+    return Error{ErrorCode::kCorrupt, page_text(at) + ": the page map and the chunk disagree about what is where"};
+  }
+  std::memcpy(out.data(), open->contents.data() + location.slot * kPageBytes + in_page, size);
   return size;
 }
 

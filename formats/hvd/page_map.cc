@@ -62,13 +62,22 @@ Result<PageMap> PageMap::parse(ByteView raw, std::uint32_t segment) {
       cursor.slot = 0;
     }
     if (cursor.chunk == map.chunks_.size()) return mismatch;
-    map.locations_[page] = {static_cast<std::uint32_t>(cursor.chunk), cursor.slot++};
+    map.locations_[page] = {static_cast<std::uint32_t>(cursor.chunk), cursor.slot++, static_cast<std::uint16_t>(page)};
   }
+  // And no chunk may hold pages that no state accounts for.
+  std::array<std::uint64_t, kPageClassCount> in_chunks{}, in_states{};
+  for (const MapChunk& chunk : map.chunks_) in_chunks[chunk.page_class] += chunk.page_count;
+  for (std::uint8_t state : map.states_) {
+    if (is_stored(state)) ++in_states[state - kStateStored];
+  }
+  if (in_chunks != in_states) return mismatch;
+  std::vector<bool> repeated(kSegmentPages);
   for (const MapRepeat& repeat : repeats) {
     if (repeat.page >= kSegmentPages || repeat.source >= kSegmentPages || map.states_[repeat.page] != kStateRepeat ||
-        !is_stored(map.states_[repeat.source])) {
+        !is_stored(map.states_[repeat.source]) || repeated[repeat.page]) {
       return mismatch;
     }
+    repeated[repeat.page] = true;
     map.locations_[repeat.page] = map.locations_[repeat.source];
   }
   // Followed only now, so that a repeat of a repeat stays an error.
@@ -91,7 +100,7 @@ PageMap PageMap::from_chunks(std::uint32_t segment, const std::vector<std::pair<
     for (std::size_t slot = 0; slot < contents.pages.size(); ++slot) {
       const std::uint16_t page = contents.pages[slot];
       map.states_[page] = static_cast<std::uint8_t>(kStateStored + static_cast<unsigned>(contents.page_class));
-      map.locations_[page] = {static_cast<std::uint32_t>(map.chunks_.size()), static_cast<std::uint32_t>(slot)};
+      map.locations_[page] = {static_cast<std::uint32_t>(map.chunks_.size()), static_cast<std::uint32_t>(slot), page};
     }
     map.chunks_.push_back(entry);
   }

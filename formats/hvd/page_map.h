@@ -13,6 +13,7 @@ namespace hvd::format {
 struct PageLocation {
   std::uint32_t chunk = 0;  // index into chunks()
   std::uint32_t slot = 0;   // page within the chunk
+  std::uint16_t page = 0;   // the page that the chunk must hold there: of a repeat, its source
 };
 
 class PageMap {

@@ -82,10 +82,22 @@ Result<Record> RecordReader::read_expected(const RecordPlace& place) const {
   return record;
 }
 
+namespace {
+
+// In a sealed partition (an opener is at hand) everything is sealed, in a clear one nothing: otherwise whoever can
+// write to the file could put plaintext of his own in place of sealed data, or have ciphertext taken for memory.
+Result<void> expect_seal(const Record& record, const Opener* opener) {
+  if (record.sealed() == (opener != nullptr)) return {};
+  return Error{ErrorCode::kCorrupt, describe(record) + (opener ? " is not sealed although its partition is"
+                                                                : " is sealed although its partition is not")};
+}
+
+}  // namespace
+
 Result<Bytes> RecordReader::block(const Record& record, const Opener* opener) const {
-  if (!record.sealed()) return unpack(record.payload, describe(record));
-  if (!opener) return Error{ErrorCode::kSealed, describe(record) + " is sealed"};
-  const Place place{dump_, record.type(), record.header.partition, record.header.sequence};
+  HVD_TRY(expect_seal(record, opener));
+  if (!opener) return unpack(record.payload, describe(record));
+  const Place place{file_hash_, record.type(), record.header.partition, record.header.sequence};
   const Bytes packed =
       HVD_TRY(with_context(opener->open(piece_at(place, key_for(record.type())), record.payload), describe(record)));
   return unpack(packed, describe(record));
@@ -105,13 +117,13 @@ Result<ByteView> stored_descriptor(const Record& record, ByteView& data) {
 }  // namespace
 
 Result<ChunkContents> chunk_descriptor(const RecordReader& reader, const Record& record, const Opener* opener) {
+  HVD_TRY(expect_seal(record, opener));
   ByteView data;
   const ByteView stored = HVD_TRY(stored_descriptor(record, data));
   Bytes opened;
   ByteView raw = stored;
-  if (record.sealed()) {
-    if (!opener) return Error{ErrorCode::kSealed, describe(record) + " is sealed"};
-    const Place place{reader.dump_id(), RecordType::kChunk, record.header.partition, record.header.sequence};
+  if (opener) {
+    const Place place{reader.file_hash(), RecordType::kChunk, record.header.partition, record.header.sequence};
     opened = HVD_TRY(with_context(opener->open(piece_at(place, KeyName::map()), stored), describe(record)));
     raw = opened;
   }
@@ -138,12 +150,12 @@ Result<ChunkContents> chunk_descriptor(const RecordReader& reader, const Record&
 
 Result<Bytes> chunk_pages(const RecordReader& reader, const Record& record, const ChunkContents& contents,
                           const Opener* opener) {
+  HVD_TRY(expect_seal(record, opener));
   ByteView data;
   HVD_TRY(stored_descriptor(record, data));
   Bytes opened;
-  if (record.sealed()) {
-    if (!opener) return Error{ErrorCode::kSealed, describe(record) + " is sealed"};
-    Place place{reader.dump_id(), RecordType::kChunk, record.header.partition, record.header.sequence, 1};
+  if (opener) {
+    Place place{reader.file_hash(), RecordType::kChunk, record.header.partition, record.header.sequence, 1};
     place.page_class = static_cast<std::uint8_t>(contents.page_class);
     place.codec = contents.codec;
     opened = HVD_TRY(with_context(opener->open(piece_at(place, KeyName::of(contents.page_class)), data), describe(record)));

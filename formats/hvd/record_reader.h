@@ -38,6 +38,8 @@ class RecordReader {
 
   const DumpId& dump_id() const { return dump_; }
   const FileHeader& file_header() const { return header_; }
+  /// What seals are bound to.
+  const Hash& file_hash() const { return file_hash_; }
   const ByteSource& source() const { return *source_; }
 
   /// The record at `file_offset`, framing and check proved; kCorrupt otherwise.
@@ -45,18 +47,20 @@ class RecordReader {
   /// The same without proving the check of a sealed record, whose own seal proves more.
   Result<Record> read_expected(const RecordPlace& place) const;
 
-  /// The packed block of a metadata record: opened (kSealed when `opener` is null and it is sealed) and unpacked.
+  /// The packed block of a metadata record, opened and unpacked. `opener` is null exactly for partitions in the clear;
+  /// a record that is sealed there, or is not in a sealed one, is kCorrupt.
   Result<Bytes> block(const Record& record, const Opener* opener) const;
 
  private:
   RecordReader(std::shared_ptr<const ByteSource> source, const FileHeader& header)
-      : source_(std::move(source)), header_(header), dump_(dump_id_of(header)) {}
+      : source_(std::move(source)), header_(header), dump_(dump_id_of(header)), file_hash_(file_header_hash(header)) {}
   Result<Record> read_framed(std::uint64_t file_offset) const;
   Result<void> prove_check(const Record& record) const;
 
   std::shared_ptr<const ByteSource> source_;
   FileHeader header_;
   DumpId dump_;
+  Hash file_hash_;
 };
 
 /// A chunk's descriptor, checked: segment, class, pages in order.

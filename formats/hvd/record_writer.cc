@@ -22,7 +22,8 @@ Result<std::unique_ptr<RecordWriter>> RecordWriter::start(std::unique_ptr<ByteSi
   std::memcpy(header.check, check.data(), check.size());
   HVD_TRY(writer->sink_->append(bytes_of(header)));
   writer->offset_ = sizeof header;
-  writer->node_ = file_header_hash(header);
+  writer->file_hash_ = file_header_hash(header);
+  writer->node_ = writer->file_hash_;
   return writer;
 }
 

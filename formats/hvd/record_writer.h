@@ -31,6 +31,8 @@ class RecordWriter {
   Result<void> finish();
 
   const DumpId& dump_id() const { return dump_; }
+  /// H(file header): what seals are bound to.
+  const Hash& file_hash() const { return file_hash_; }
   std::uint64_t bytes_written() const;
 
  private:
@@ -48,6 +50,7 @@ class RecordWriter {
   std::uint64_t number_ = 0;
   std::uint64_t first_leaf_ = 0;
   std::vector<Hash> leaves_;
+  Hash file_hash_{};
   Hash node_{};
   std::uint64_t checkpoint_offset_ = 0;
   std::vector<IndexEntry> index_;

@@ -43,21 +43,42 @@ Result<Checkpoint> open_checkpoint(const Dump& dump, const Record& record, const
   return checkpoint;
 }
 
-Result<void> check_footer(const Dump& dump, const Record& record, const Hash& node, const PublicKey& signer) {
+Result<void> check_footer(const Dump& dump, const Record& record, const Hash& node, std::uint64_t checkpoint_offset) {
   ByteReader in(record.payload, "footer");
   const auto footer = in.read<Footer>();
   HVD_TRY(in.finish_exact());
-  Signature signature{};
-  std::memcpy(signature.data(), footer.signature, signature.size());
-  const Hash what = keyed_hash(dump.id(), bytes_of(footer).first(sizeof footer - sizeof footer.signature));
-  if (!signature_ok(signer, kFooterPurpose, dump.id(), what, signature)) {
-    return Error{ErrorCode::kAuthentication, "footer: the signature is wrong"};
-  }
+  HVD_TRY(check_footer_signature(dump.reader().file_header(), footer));
   if (std::memcmp(footer.node, node.data(), node.size()) != 0 || footer.record_count != record.header.number + 1 ||
-      footer.file_size != dump.reader().source().size()) {
+      footer.checkpoint_offset != checkpoint_offset ||
+      footer.file_size != record.end()) {
     return Error{ErrorCode::kCorrupt, "footer: it was made for other contents"};
   }
   return {};
+}
+
+// The index must name every record before it but chunks and maps, in order.
+bool index_agrees(const RecordReader& reader, const Catalog& scanned) {
+  const auto index = read_index(reader);
+  if (!index) return false;
+  // The places appended by read_index itself: the last index and the last checkpoint.
+  const std::size_t named = index->records.size() - 2;
+  std::size_t found = 0;
+  std::vector<RecordPlace> there = scanned.records;
+  for (const RecordPlace& place : scanned.unused) {
+    if (place.type != RecordType::kChunk && place.type != RecordType::kMap) there.push_back(place);
+  }
+  std::sort(there.begin(), there.end(),
+            [](const RecordPlace& a, const RecordPlace& b) { return a.file_offset < b.file_offset; });
+  for (const RecordPlace& place : there) {
+    if (place.file_offset >= index->records[named].file_offset) break;
+    if (found == named) return false;
+    const RecordPlace& entry = index->records[found++];
+    if (entry.file_offset != place.file_offset || entry.type != place.type || entry.partition != place.partition ||
+        entry.sequence != place.sequence) {
+      return false;
+    }
+  }
+  return found == named;
 }
 
 }  // namespace
@@ -65,27 +86,30 @@ Result<void> check_footer(const Dump& dump, const Record& record, const Hash& no
 Verification verify(const Dump& dump, const std::optional<PublicKey>& expected, Progress* progress) {
   Verification result;
   result.signer = dump.signer();
-  const PublicKey signer = expected.value_or(result.signer);
+  const PublicKey& signer = result.signer;  // another one than expected is a problem of its own
   if (expected && *expected != result.signer) result.problems.push_back("the dump was signed by another key");
 
   const Catalog catalog = scan(dump.reader(), progress);
   result.problems.insert(result.problems.end(), catalog.problems.begin(), catalog.problems.end());
   std::vector<RecordPlace> places = catalog.records;
   places.insert(places.end(), catalog.memory_records.begin(), catalog.memory_records.end());
+  places.insert(places.end(), catalog.unused.begin(), catalog.unused.end());
   std::sort(places.begin(), places.end(),
             [](const RecordPlace& a, const RecordPlace& b) { return a.file_offset < b.file_offset; });
 
   Hash node = file_header_hash(dump.reader().file_header());
+  std::uint64_t checkpoint_offset = 0;
   std::vector<std::pair<std::uint64_t, Hash>> pending;  // record number, leaf
   for (const RecordPlace& place : places) {
     const auto record = dump.reader().read(place.file_offset);
     if (!record) continue;  // the scan has read it a moment ago; a vanishing one is not counted as intact
     ++result.records;
     if (place.type == RecordType::kFooter) {
-      const auto good = check_footer(dump, *record, node, signer);
+      const auto good = check_footer(dump, *record, node, checkpoint_offset);
       if (good) result.complete = catalog.complete;
       else result.problems.push_back(good.error().message);
     } else if (place.type == RecordType::kCheckpoint) {
+      checkpoint_offset = place.file_offset;
       const auto checkpoint = open_checkpoint(dump, *record, signer);
       if (!checkpoint) {
         result.problems.push_back(checkpoint.error().message);
@@ -113,6 +137,9 @@ Verification verify(const Dump& dump, const std::optional<PublicKey>& expected, 
     }
   }
   result.unsigned_records = pending.size();
+  if (result.complete && !index_agrees(dump.reader(), catalog)) {
+    result.problems.push_back("the index does not name the records that are there");
+  }
   return result;
 }
 

@@ -59,7 +59,7 @@ Result<std::uint64_t> PartitionWriter::put_block(RecordType type, std::uint64_t 
   }
   Bytes payload = pack(raw);
   if (sealer_) {
-    Place place{records_.dump_id(), type, partition_, sequence};
+    Place place{records_.file_hash(), type, partition_, sequence};
     Bytes sealed;
     HVD_TRY(sealer_->seal(piece_at(place, key_for(type)), payload, sealed));
     payload = std::move(sealed);
@@ -119,7 +119,7 @@ Result<std::uint64_t> PartitionWriter::put_chunk(std::uint32_t segment, std::uin
   raw_descriptor.put(descriptor);
   for (std::uint16_t page : pages) raw_descriptor.u16(page);
 
-  Place place{records_.dump_id(), RecordType::kChunk, partition_, std::uint64_t{segment} << 16 | ordinal};
+  Place place{records_.file_hash(), RecordType::kChunk, partition_, std::uint64_t{segment} << 16 | ordinal};
   Bytes payload(sizeof(ChunkHeader));
   std::uint16_t flags = kFlagCritical;
   if (sealer_) {

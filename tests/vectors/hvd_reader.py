@@ -89,6 +89,7 @@ class Dump:
             raise Refused(f"format version {major} is newer than this reader")
         if header_size != 128 or self.header[112:] != h(self.header[:112])[:16]:
             raise Refused("the file header is damaged")
+        self.bound = h(self.header)  # what seals are bound to
         self.problems: list[str] = []
         self.cache: dict[object, object] = {}
         self.footer = self.read_footer()
@@ -285,7 +286,7 @@ class Dump:
             raise Damaged(f"offset {record.offset}: too short for a seal")
         place = struct.pack("<HHIQ", record.type, part, record.partition, record.sequence)
         try:
-            return aead_open(sealed, b"hvd1" + self.id + place + bytes([cls, codec, 0, 0]), place + bytes(8), key)
+            return aead_open(sealed, b"hvd1" + self.bound + place + bytes([cls, codec, 0, 0]), place + bytes(8), key)
         except nacl.exceptions.CryptoError:
             raise Damaged(f"offset {record.offset}: does not authenticate") from None
 

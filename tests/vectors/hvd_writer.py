@@ -48,7 +48,8 @@ class DumpWriter:
                                      bytes(self.key.verify_key), created_ns))
         header(head)
         self.data = head + h(bytes(head))[:16]
-        self.node, self.number, self.open_leaves = h(bytes(self.data)), 0, []
+        self.bound = h(bytes(self.data))  # what seals are bound to
+        self.node, self.number, self.open_leaves = self.bound, 0, []
         self.first_open, self.entries = 0, []
         self.last_checkpoint = 0
         # Breaks the rules: called with a piece's name and its bytes before they are packed, sealed or hashed.
@@ -144,7 +145,7 @@ class PartitionWriter:
             return data
         key = derive(self.key, 0, b"hvd-map1") if cls is None else derive(self.key, cls, b"hvd-cls1")
         place = struct.pack("<HHIQ", kind, part, self.number, sequence)
-        return aead_seal(data, b"hvd1" + self.dump.id + place + bytes([bound_class, codec, 0, 0]), place + bytes(8),
+        return aead_seal(data, b"hvd1" + self.dump.bound + place + bytes([bound_class, codec, 0, 0]), place + bytes(8),
                          key)
 
     def sealable(self, kind: int, sequence: int, payload: bytes) -> int:

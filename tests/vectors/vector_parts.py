@@ -210,8 +210,8 @@ class Loose:
     payload: bytes
 
 
-def forge(data: bytes, edit: Callable[[list[Loose]], list[Loose]], seed: bytes = OTHER_SEED) -> bytes:
-    """Sign a changed dump again. The attacker has no partition key and puts his own signer into the header."""
+def forge(data: bytes, edit: Callable[[list[Loose]], list[Loose]], seed: bytes = SEED) -> bytes:
+    """Sign a changed dump again. The attacker has the agent's signing key, or one of his own, but no partition key."""
     loose = [Loose(r.kind, r.flags, r.partition, r.sequence, data[r.offset + 48:r.offset + 48 + r.size])
              for r in records(data) if r.kind not in (CHECKPOINT, INDEX, FOOTER)]
     dump = DumpWriter(data[16:32], seed)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from hvd_format import CHUNK, MAP, MAP_INDEX, NOTE, PARTITION, derive
 from hvd_writer import Stored, to_json
-from vector_parts import (FIRST, ID, KEY, OTHER_ID, OTHER_KEY, SECOND, USER, Loose, Vector, Vectors, become,
+from vector_parts import (FIRST, ID, KEY, OTHER_ID, OTHER_SEED, OTHER_KEY, SECOND, USER, Loose, Vector, Vectors, become,
                           chunk_number, doubtful, find, flip, forge, normal, part, partition, recheck, secret,
                           standard, stored, writer)
 
@@ -80,7 +80,7 @@ def fakes() -> Vectors:
 
 
 def resigned() -> Vectors:
-    """By one who signs the whole dump anew with a key of his own, so that only the seals are left to tell."""
+    """By one who signs the whole dump anew, so that only the seals are left to tell."""
     good = standard(key=KEY)
 
     def vector(edit: Callable[[list[Loose]], list[Loose]], why: str, pages: dict, damage: bool = True,
@@ -109,7 +109,10 @@ def resigned() -> Vectors:
         a.payload = a.payload[:8 + size] + b.payload[8 + size:]
         return loose
 
-    yield "resigned", Vector(forge(good, lambda loose: loose), "signed anew, else as it was: the signer tells",
+    nothing = become(normal(), None, "sealed", "damaged", "unknown")
+    yield "resigned_otherwise", Vector(forge(good, lambda loose: loose, OTHER_SEED), "signed by somebody else: no seal opens",
+                                       key=KEY, partitions=secret(pages=nothing))
+    yield "resigned", Vector(forge(good, lambda loose: loose), "signed anew, else as it was",
                              damage=False, key=KEY, partitions=secret())
     yield "resigned_removed_chunk", vector(remove, "a chunk cut out", become(SAFE, FIRST, "damaged", "unknown"))
     lost = become(normal(), BOTH, "damaged", "unknown")
