@@ -63,6 +63,7 @@ class DumpWriter:
         if kind not in UNCOVERED and len(self.open_leaves) >= self.every:
             self.checkpoint()
         offset = len(self.data)
+        flags |= int(kind <= FOOTER)  # critical, as all types that this version defines
         head = RECORD_MAGIC + struct.pack("<HHIIQQ", kind, flags, partition, len(payload), self.number, sequence)
         leaf = self.hk(head + h(payload))
         self.data += head + leaf[:16] + payload + bytes(-len(payload) % 8)
