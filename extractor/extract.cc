@@ -54,6 +54,9 @@ Result<std::vector<PageClass>> parse_classes(const std::vector<std::string>& nam
 Result<void> need_memory(const format::DumpPartition& partition, const Image& image) {
   const bool none = partition.state == PartitionState::kStateless || partition.state == PartitionState::kFailed;
   if (!none && image.memory && !image.memory->ranges().empty()) return {};
+  if (!none && !image.problems.empty()) {
+    return Error{ErrorCode::kCorrupt, "partition " + partition.name + ": " + image.problems.front()};
+  }
   std::string why = "the dump holds no memory of it (" + std::string(name_of(partition.state)) + ")";
   if (!partition.reason.empty()) why += ": " + partition.reason;
   return Error{ErrorCode::kNotCaptured, "partition " + partition.name + ": " + why};

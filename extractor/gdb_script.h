@@ -8,7 +8,8 @@
 namespace hvd {
 
 /// Loads the vmlinux of that release and build (from $HVDUMP_VMLINUX, beside the core, or where Debian and Fedora put
-/// debug files) moved by the KASLR offset, then the core, and selects the CPU that crashed.
+/// debug files) moved by the KASLR offset, the modules' files (from $HVDUMP_MODULES or there too) at their sections'
+/// addresses, then the core, and selects the CPU that crashed.
 std::string gdb_script(const linux_guest::Kernel& kernel, const linux_guest::Crash& crash, const std::string& core);
 
 }  // namespace hvd

@@ -100,7 +100,7 @@ std::optional<std::pair<std::size_t, std::uint32_t>> names_before(ByteView bytes
   if (marker_count < 4) return std::nullopt;
   const std::uint32_t first_block = u32_at(bytes, markers + 4), last_block = u32_at(bytes, markers + 4 * (marker_count - 1));
   // The last block holds at most 256 names, each at most 2 + 0x3fff bytes in theory and 256 in practice.
-  if (last_block + 8 > markers) return std::nullopt;
+  if (std::size_t{last_block} + 8 > markers) return std::nullopt;
   const std::size_t latest = (markers - last_block) / 4 * 4;
   const std::size_t earliest = latest > kNamesPerMarker * 256 ? latest - kNamesPerMarker * 256 : 8;
   for (std::size_t names = latest; names >= earliest && names >= 8; names -= 4) {

@@ -14,6 +14,7 @@ constexpr std::size_t kMaxModuleName = 64;  // MODULE_NAME_LEN is 56
 constexpr std::uint64_t kMaxModuleSymbols = 1u << 20;
 constexpr std::size_t kMaxSymbolName = 512;  // KSYM_NAME_LEN
 constexpr std::uint64_t kMaxModuleBtf = 64u << 20;
+constexpr std::uint64_t kMaxModuleSections = 256;
 constexpr std::uint64_t kMaxModuleSize = 1u << 30;
 
 struct ElfSymbol {
@@ -124,6 +125,33 @@ std::vector<ModuleSymbol> read_module_symbols(const Kernel& kernel, const Module
   std::stable_sort(symbols.begin(), symbols.end(),
                    [](const ModuleSymbol& a, const ModuleSymbol& b) { return a.address < b.address; });
   return symbols;
+}
+
+std::vector<ModuleSection> read_module_sections(const Kernel& kernel, const Module& module) {
+  std::vector<ModuleSection> sections;
+  // struct module_sect_attrs (kernel/module/sysfs.c): a count, then one attribute with name and address per section.
+  const auto read_all = [&]() -> Result<void> {
+    const Types& types = *HVD_TRY(kernel.need_types());
+    const Member attrs = HVD_TRY(types.member("module", "sect_attrs"));
+    const Member count = HVD_TRY(types.member("module_sect_attrs", "nsections"));
+    const Member first = HVD_TRY(types.member("module_sect_attrs", "attrs"));
+    const std::uint64_t stride = HVD_TRY(types.size_of("module_sect_attr"));
+    const Member name = HVD_TRY(types.member("module_sect_attr", "battr.attr.name"));
+    const Member address = HVD_TRY(types.member("module_sect_attr", "address"));
+    const VirtAddr at{HVD_TRY(kernel.field(module.struct_at, attrs))};
+    const std::uint64_t sections_count = HVD_TRY(kernel.field(at, count));
+    for (std::uint64_t i = 0; i < std::min(sections_count, kMaxModuleSections); ++i) {
+      const VirtAddr attr = at + first.offset + i * stride;
+      const VirtAddr text{HVD_TRY(kernel.field(attr, name))};
+      ModuleSection section;
+      section.address = VirtAddr{HVD_TRY(kernel.field(attr, address))};
+      section.name = HVD_TRY(kernel.memory().read_string(text, kMaxModuleName));
+      sections.push_back(std::move(section));
+    }
+    return {};
+  };
+  (void)read_all().has_value();  // what was read is better than nothing
+  return sections;
 }
 
 Result<Types> read_module_types(const Kernel& kernel, const Module& module) {

@@ -37,6 +37,15 @@ std::vector<Module> read_modules(const Kernel& kernel, std::vector<std::string>&
 /// The module's symbols, sorted by address: text and data that it defines. Damage gives what could be read.
 std::vector<ModuleSymbol> read_module_symbols(const Kernel& kernel, const Module& module);
 
+struct ModuleSection {
+  std::string name;  // ".text"
+  VirtAddr address;
+};
+
+/// Where the module's sections were loaded, as /sys/module/NAME/sections shows it: what a debugger needs to place the
+/// module's file. Empty when the kernel does not keep it.
+std::vector<ModuleSection> read_module_sections(const Kernel& kernel, const Module& module);
+
 /// The module's own BTF on top of the kernel's; kNotFound when it has none.
 Result<Types> read_module_types(const Kernel& kernel, const Module& module);
 
