@@ -44,13 +44,15 @@ class Run {
   Result<void> write_segment(std::uint32_t segment, MutableBytes scratch) {
     format::SegmentWriter out = HVD_TRY(partition_.segment(segment));
     const std::uint64_t base = segment * kSegmentBytes;
+    std::vector<PageClass> classes(format::kSegmentPages, PageClass::kUnclassified);
+    if (options_.classify) classes = options_.classify(base / kPageSize, format::kSegmentPages);
     for (const PhysRange& range : source_.ranges()) {
       const std::uint64_t begin = std::max(range.begin.value, base);
       const std::uint64_t end = std::min(range.begin.value + range.size, base + kSegmentBytes);
       for (std::uint64_t at = begin; at < end;) {
         HVD_TRY(check_interrupt());
         const PageRun run = source_.fetch(PhysAddr{at}, (end - at) / kPageSize, scratch);
-        HVD_TRY(store(out, at, base, run));
+        HVD_TRY(store(out, at, base, classes, run));
         progress_.advance(run.pages * kPageSize);
         at += run.pages * kPageSize;
       }
@@ -58,7 +60,8 @@ class Run {
     return out.finish();
   }
 
-  Result<void> store(format::SegmentWriter& out, std::uint64_t at, std::uint64_t base, const PageRun& run) {
+  Result<void> store(format::SegmentWriter& out, std::uint64_t at, std::uint64_t base,
+                     const std::vector<PageClass>& classes, const PageRun& run) {
     for (std::uint64_t i = 0; i < run.pages; ++i) {
       const std::uint64_t address = at + i * kPageSize;
       const auto page = static_cast<std::uint32_t>((address - base) / kPageSize);
@@ -68,9 +71,7 @@ class Run {
         if (run.reason == Absence::kUnreadable) ++unreadable_;
         out.absent(page, run.reason);
       } else {
-        const PageClass page_class =
-            options_.classify ? options_.classify(address / kPageSize) : PageClass::kUnclassified;
-        HVD_TRY(out.store(page, page_class, run.bytes.subspan(i * kPageSize, kPageSize)));
+        HVD_TRY(out.store(page, classes[page], run.bytes.subspan(i * kPageSize, kPageSize)));
       }
     }
     return {};

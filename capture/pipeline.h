@@ -12,8 +12,9 @@ namespace hvd {
 
 struct PipelineOptions {
   unsigned threads = 0;  // 0: one per core
-  /// The class of a page by its number (address / 4096); null: all unclassified. Called from several threads.
-  std::function<PageClass(std::uint64_t)> classify;
+  /// The classes of `count` pages from page number `first` (address / 4096) on; null: all unclassified. Called from
+  /// several threads, a segment at a time.
+  std::function<std::vector<PageClass>(std::uint64_t first, std::size_t count)> classify;
 };
 
 struct PipelineResult {

@@ -15,7 +15,9 @@
 #include "capture/policy.h"
 #include "capture/process_partition.h"
 #include "capture/qemu_guest.h"
+#include "capture/source_memory.h"
 #include "decrypt/keyring.h"
+#include "guest/linux/page_classes.h"
 
 namespace hvd {
 namespace {
@@ -199,6 +201,11 @@ class Capture {
       Progress progress("Capturing " + printable(name), total_size(memory.ranges()));
       PipelineOptions options;
       options.threads = threads_;
+      // Classes are for the tenant, who may grant a part of the partition; they are sealed like all else.
+      const auto classifier = classify(memory, cpus);
+      if (classifier) {
+        options.classify = [&classifier](std::uint64_t first, std::size_t count) { return classifier->classes.classify(first, count); };
+      }
       return write_memory(memory, partition, options, progress);
     };
     const auto written = write();
@@ -216,6 +223,27 @@ class Capture {
       return partition.end(PartitionState::kIncomplete, problem, {problem});
     }
     return partition.end(PartitionState::kCaptured, "", {});
+  }
+
+  struct Classifier {
+    Image image;  // what the classes read from
+    linux_guest::PageClassifier classes;
+  };
+
+  // For a Linux guest; null for another one, whose pages then are unclassified.
+  static std::unique_ptr<Classifier> classify(const QemuMemory& memory, const CpuState& cpus) {
+    Image image;
+    image.memory = std::make_shared<SourceMemory>(memory);
+    image.registers = cpus.registers;
+    image.notes = cpus.notes;
+    // Without the guest's word where its VMCOREINFO is, looking for it would keep the guest stopped for seconds.
+    const bool announced = std::any_of(image.notes.begin(), image.notes.end(), [](const Note& n) { return n.name == "VMCOREINFO"; });
+    if (!announced) return nullptr;
+    const auto kernel = linux_guest::Kernel::open(image);
+    if (!kernel) return nullptr;
+    auto classes = linux_guest::PageClassifier::open(**kernel);
+    if (!classes) return nullptr;
+    return std::make_unique<Classifier>(Classifier{std::move(image), std::move(*classes)});
   }
 
   Result<void> write_hypervisor(const std::string& vm, QemuGuest& guest, Result<ProcessSnapshot> snapshot,
