@@ -102,7 +102,8 @@ std::optional<std::string> text_of(const Ring& ring, std::uint64_t id, std::uint
   const std::uint64_t mask = ring.data.size() - 1;
   std::uint64_t at = begin & mask;
   std::uint64_t end = next & mask;
-  if (begin >> ring.size_bits != next >> ring.size_bits) at = 0;  // did not fit at the end: begins anew at the start
+  // Did not fit at the end: begins anew at the start. Since v6.18 one that ends exactly at the end does fit.
+  if (begin >> ring.size_bits != (next - 1) >> ring.size_bits) at = 0;
   if (end == 0 && at != 0) end = ring.data.size();
   if (at + 8 > end) return std::nullopt;
   // A data block begins with the id of its record.

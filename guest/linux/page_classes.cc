@@ -9,6 +9,8 @@ namespace {
 constexpr std::uint64_t kMappingAnon = 1;   // PAGE_MAPPING_ANON; bit 1 alone marks movable driver pages
 constexpr std::uint64_t kMappingFlags = 3;
 constexpr std::size_t kMaxMappings = 1u << 20;
+constexpr std::uint64_t kKernelHalf = 0xff00000000000000;
+constexpr VirtAddr kEspFix{0xffffff0000000000};  // Documentation/arch/x86/x86_64/mm.rst
 constexpr std::size_t kBatch = 1024;  // struct pages read at once
 
 std::uint64_t word(ByteView bytes, std::uint64_t at, std::size_t size) {
@@ -46,16 +48,19 @@ Result<void> PageClassifier::read_layout(const Kernel& kernel) {
   if (const auto slab = types.enumerator("PGTY_slab")) slab_type_ = *slab & 0xff, type_is_byte_ = true;
   if (const auto table = types.enumerator("PGTY_table")) table_type_ = *table & 0xff;
 
-  // What the kernel maps behind its direct map: stacks, modules, vmalloc, per-CPU memory, and its image.
+  // What the kernel maps behind its direct map: stacks, modules, vmalloc, struct pages, per-CPU memory, and its image.
   std::size_t unreadable = 0;
-  const auto vmalloc = kernel.info().number("VMALLOC_START");
-  const VirtAddr from{vmalloc ? static_cast<std::uint64_t>(*vmalloc) : kKernelTextMap};
-  for (const PageMapping& mapped : tables_.mappings(from, vmemmap_ - 1, kMaxMappings, unreadable)) {
+  const VirtAddr vmalloc = HVD_TRY(kernel.symbol("vmalloc_base"));
+  const VirtAddr from{HVD_TRY(kernel.memory().read_u64(vmalloc))};
+  for (const PageMapping& mapped : tables_.mappings(from, kEspFix - 1, kMaxMappings, unreadable)) {
     kernel_mapped_.push_back({mapped.phys, mapped.size});
   }
   for (const PageMapping& mapped : tables_.mappings(VirtAddr{kKernelTextMap}, VirtAddr{~std::uint64_t{0}}, kMaxMappings, unreadable)) {
     kernel_mapped_.push_back({mapped.phys, mapped.size});
   }
+  // And the tables that map all this: kernel page tables carry no type of their own.
+  const std::vector<PhysRange> tables = tables_.table_pages(VirtAddr{kKernelHalf}, VirtAddr{~std::uint64_t{0}});
+  kernel_mapped_.insert(kernel_mapped_.end(), tables.begin(), tables.end());
   kernel_mapped_ = normalised(std::move(kernel_mapped_));
   return {};
 }

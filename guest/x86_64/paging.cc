@@ -56,8 +56,10 @@ struct PageTables::Walk {
   std::vector<PageMapping> out;
   bool full = false;
   std::size_t tables_left = kMaxTables;
+  std::vector<PhysRange>* tables = nullptr;  // collects them when asked to; then mappings do not count
 
   void add(std::uint64_t virt, std::uint64_t phys, std::uint64_t size, bool writable, bool executable) {
+    if (tables) return;
     // Cut to what was asked for.
     const std::uint64_t skip = virt < from ? from - virt : 0;
     const std::uint64_t keep = std::min(size - 1, to - virt) + 1 - skip;
@@ -90,6 +92,7 @@ void PageTables::collect(Walk& walk, PhysAddr table, unsigned level, std::uint64
     return;
   }
   --walk.tables_left;
+  if (walk.tables) walk.tables->push_back({table, kPageSize});
   Table entries;
   if (!memory_->read(table, std::as_writable_bytes(std::span(entries)))) {
     ++walk.unreadable;
@@ -118,6 +121,15 @@ std::vector<PageMapping> PageTables::mappings(VirtAddr from, VirtAddr to, std::s
   Walk walk{from.value, to.value, limit, unreadable, {}};
   collect(walk, root_, five_level_ ? 5 : 4, 0, true, true);
   return std::move(walk.out);
+}
+
+std::vector<PhysRange> PageTables::table_pages(VirtAddr from, VirtAddr to) const {
+  std::vector<PhysRange> out;
+  std::size_t unreadable = 0;
+  Walk walk{from.value, to.value, 0, unreadable, {}};
+  walk.tables = &out;
+  collect(walk, root_, five_level_ ? 5 : 4, 0, true, true);
+  return normalised(std::move(out));
 }
 
 }  // namespace hvd

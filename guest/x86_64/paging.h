@@ -34,6 +34,9 @@ class PageTables {
   /// counts one more.
   std::vector<PageMapping> mappings(VirtAddr from, VirtAddr to, std::size_t limit, std::size_t& unreadable) const;
 
+  /// The pages that the tables themselves occupy for [from, to], the root included; at most 2^20 of them.
+  std::vector<PhysRange> table_pages(VirtAddr from, VirtAddr to) const;
+
   PhysAddr root() const { return root_; }
   bool five_level() const { return five_level_; }
 
