@@ -58,12 +58,6 @@ ExitCode tell_problems(const Opened& opened) {
 void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 void print_json(const json& value) { print(value.dump(2, ' ', false, json::error_handler_t::replace) + "\n"); }
 
-json report_of(Opened& opened) {
-  json partition{{"cpus", json::array()}, {"tasks", json::array()}, {"modules", json::array()}, {"log", json::array()}};
-  report_linux(*opened.guest, partition);
-  return partition;
-}
-
 Result<VirtAddr> parse_address(const std::string& text, const Kernel& kernel) {
   std::uint64_t value = 0;
   if (text.starts_with("0x")) {
@@ -110,24 +104,18 @@ CommandOutcome run_triage(const AnalyzeOptions& options) {
 
 CommandOutcome run_log(const AnalyzeOptions& options) {
   const auto opened = HVD_TRY(open_guest(options));
-  const json report = report_of(*opened);
-  if (options.json) print_json(report["log"]);
-  else for (const json& record : report["log"]) print(log_line(record));
+  const json log = log_json(*opened->guest);
+  if (options.json) print_json(log);
+  else for (const json& record : log) print(log_line(record));
   return tell_problems(*opened);
 }
 
 CommandOutcome run_bt(const AnalyzeOptions& options) {
   const auto opened = HVD_TRY(open_guest(options));
-  const json report = report_of(*opened);
-  json chosen = json::array();
-  if (options.pid >= 0 || options.all) {
-    for (const json& task : report["tasks"]) {
-      if (options.all || task["pid"] == options.pid) chosen.push_back(task);
-    }
-    if (chosen.empty()) return Error{ErrorCode::kNotFound, "there is no task with pid " + std::to_string(options.pid)};
-  } else {
-    chosen = report["cpus"];
-  }
+  const bool tasks = options.pid >= 0 || options.all;
+  const std::optional<std::int64_t> pid = options.all ? std::nullopt : std::optional(options.pid);
+  const json chosen = tasks ? tasks_json(*opened->guest, pid) : cpus_json(*opened->guest);
+  if (chosen.empty()) return Error{ErrorCode::kNotFound, "there is no task with pid " + std::to_string(options.pid)};
   if (options.json) {
     print_json(chosen);
     return tell_problems(*opened);
@@ -146,17 +134,17 @@ CommandOutcome run_bt(const AnalyzeOptions& options) {
 
 CommandOutcome run_ps(const AnalyzeOptions& options) {
   const auto opened = HVD_TRY(open_guest(options));
-  const json report = report_of(*opened);
-  if (options.json) print_json(report["tasks"]);
-  else print(tasks_text(report["tasks"]));
+  const json tasks = tasks_json(*opened->guest);
+  if (options.json) print_json(tasks);
+  else print(tasks_text(tasks));
   return tell_problems(*opened);
 }
 
 CommandOutcome run_modules(const AnalyzeOptions& options) {
   const auto opened = HVD_TRY(open_guest(options));
-  const json report = report_of(*opened);
-  if (options.json) print_json(report["modules"]);
-  else print(modules_text(report["modules"]));
+  const json modules = modules_json(*opened->guest);
+  if (options.json) print_json(modules);
+  else print(modules_text(modules));
   return tell_problems(*opened);
 }
 

@@ -105,7 +105,58 @@ json findings_json(LinuxGuest& guest, const Crash& crash, const std::vector<Stac
   return out;
 }
 
+std::vector<Stack> cpu_stacks(LinuxGuest& guest) {
+  const Kernel& kernel = guest.kernel();
+  std::vector<Stack> stacks;
+  for (unsigned cpu = 0; cpu < kernel.cpu_count(); ++cpu) {
+    // Possible CPUs that were never there have no registers and no task.
+    if (!kernel.registers_of(cpu) && cpu >= kernel.image().registers.size()) break;
+    stacks.push_back(guest.cpu_stack(cpu));
+  }
+  return stacks;
+}
+
+json cpus_json(LinuxGuest& guest, const std::vector<Stack>& stacks) {
+  json out = json::array();
+  for (unsigned cpu = 0; cpu < stacks.size(); ++cpu) out.push_back(cpu_json(guest, cpu, stacks[cpu]));
+  return out;
+}
+
 }  // namespace
+
+json cpus_json(LinuxGuest& guest) { return cpus_json(guest, cpu_stacks(guest)); }
+
+json tasks_json(LinuxGuest& guest, std::optional<std::int64_t> only_pid) {
+  json out = json::array();
+  for (const Task& task : guest.tasks()) {
+    if (out.size() == kMaxReportedTasks) break;
+    if (only_pid && task.pid != *only_pid) continue;
+    out.push_back({{"pid", task.pid},
+                   {"tgid", task.tgid},
+                   {"comm", printable(task.comm)},
+                   {"state", task.state},
+                   {"cpu", task.cpu ? json(*task.cpu) : json()},
+                   {"stack", guest.stack_json(guest.task_stack(task))}});
+  }
+  return out;
+}
+
+json modules_json(LinuxGuest& guest) {
+  json out = json::array();
+  for (const Module& module : guest.modules()) {
+    out.push_back({{"name", printable(module.name)}, {"base", hex(module.base().value)}, {"size", module.size()},
+                   {"build_id", module.build_id}});
+  }
+  return out;
+}
+
+json log_json(LinuxGuest& guest) {
+  json out = json::array();
+  for (const LogRecord& record : guest.log()) {
+    out.push_back({{"time", seconds(record.time_ns)}, {"level", record.level}, {"text", printable(record.text, true)}});
+  }
+  return out;
+}
 
 void report_linux(LinuxGuest& guest, json& partition) {
   const Kernel& kernel = guest.kernel();
@@ -116,11 +167,7 @@ void report_linux(LinuxGuest& guest, json& partition) {
   partition["os"] = std::move(os);
 
   const Crash crash = find_crash(kernel, guest.log());
-  std::vector<Stack> stacks;
-  for (unsigned cpu = 0; cpu < kernel.cpu_count(); ++cpu) {
-    if (!kernel.registers_of(cpu) && cpu >= kernel.image().registers.size()) break;
-    stacks.push_back(guest.cpu_stack(cpu));
-  }
+  const std::vector<Stack> stacks = cpu_stacks(guest);
   std::vector<std::string> frames;
   if (crash.cpu && *crash.cpu < stacks.size()) frames = bucket_frames(stacks[*crash.cpu], guest.symbolizer());
   for (std::string& frame : frames) frame = printable(frame);
@@ -130,24 +177,10 @@ void report_linux(LinuxGuest& guest, json& partition) {
                         {"bucket_frames", frames},
                         {"cpu", crash.cpu ? json(*crash.cpu) : json()},
                         {"time", crash.time_ns ? json(seconds(*crash.time_ns)) : json()}};
-
-  for (unsigned cpu = 0; cpu < stacks.size(); ++cpu) partition["cpus"].push_back(cpu_json(guest, cpu, stacks[cpu]));
-  for (const Task& task : guest.tasks()) {
-    if (partition["tasks"].size() == kMaxReportedTasks) break;
-    partition["tasks"].push_back({{"pid", task.pid},
-                                  {"tgid", task.tgid},
-                                  {"comm", printable(task.comm)},
-                                  {"state", task.state},
-                                  {"cpu", task.cpu ? json(*task.cpu) : json()},
-                                  {"stack", guest.stack_json(guest.task_stack(task))}});
-  }
-  for (const Module& module : guest.modules()) {
-    partition["modules"].push_back({{"name", printable(module.name)}, {"base", hex(module.base().value)},
-                                    {"size", module.size()}, {"build_id", module.build_id}});
-  }
-  for (const LogRecord& record : guest.log()) {
-    partition["log"].push_back({{"time", seconds(record.time_ns)}, {"level", record.level}, {"text", printable(record.text, true)}});
-  }
+  partition["cpus"] = cpus_json(guest, stacks);
+  partition["tasks"] = tasks_json(guest);
+  partition["modules"] = modules_json(guest);
+  partition["log"] = log_json(guest);
   partition["findings"] = findings_json(guest, crash, stacks);
   for (const std::string& problem : guest.problems()) {
     partition["findings"].push_back(finding("warning", "damage", printable(problem)));

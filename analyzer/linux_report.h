@@ -50,6 +50,12 @@ class LinuxGuest {
   std::vector<std::string> problems_;
 };
 
+/// Parts of the report, each as the schema's array.
+nlohmann::json cpus_json(LinuxGuest& guest);
+nlohmann::json tasks_json(LinuxGuest& guest, std::optional<std::int64_t> only_pid = std::nullopt);
+nlohmann::json modules_json(LinuxGuest& guest);
+nlohmann::json log_json(LinuxGuest& guest);
+
 /// Fills os, crash, cpus, tasks, modules, log and findings of a partition's report.
 void report_linux(LinuxGuest& guest, nlohmann::json& partition);
 

@@ -7,6 +7,7 @@
 namespace hvd {
 
 struct LineTable::State {
+  explicit State(const llvm::symbolize::LLVMSymbolizer::Options& options) : symbolizer(options) {}
   llvm::symbolize::LLVMSymbolizer symbolizer;
   std::string file;
   std::uint64_t slide = 0;
@@ -19,7 +20,10 @@ Result<std::unique_ptr<LineTable>> LineTable::open(const std::string& file, std:
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(file, ignored)) return Error{ErrorCode::kNotFound, file + " does not exist"};
   std::unique_ptr<LineTable> table(new LineTable);
-  table->state_ = std::make_unique<State>();
+  // Paths as the kernel's sources have them ("kernel/panic.c"), not where somebody built them.
+  llvm::symbolize::LLVMSymbolizer::Options options;
+  options.PathStyle = llvm::DILineInfoSpecifier::FileLineInfoKind::RelativeFilePath;
+  table->state_ = std::make_unique<State>(options);
   table->state_->file = file;
   table->state_->slide = slide;
   return table;
