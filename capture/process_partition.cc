@@ -154,9 +154,9 @@ Result<void> write_pages(const PageSource& source, format::PartitionWriter& part
 
 }  // namespace
 
-Result<ProcessSnapshot> snapshot_process(int pid, json qemu_facts) {
+Result<ProcessSnapshot> snapshot_process(int pid, HypervisorLevel level, json qemu_facts) {
   ProcessSnapshot snapshot;
-  snapshot.state = HVD_TRY(read_process_state(pid));
+  snapshot.state = HVD_TRY(read_process_state(pid, level == HypervisorLevel::kFull ? Values::kAll : Values::kPointersOnly));
   utsname host{};
   ::uname(&host);
   qemu_facts["host_kernel"] = std::string(host.release) + " " + host.version;
@@ -185,6 +185,12 @@ Result<void> write_full(int pid, const ProcessSnapshot& snapshot, const std::vec
       return ram.host_address < mapping.end && mapping.begin < ram.host_address + ram.range.size;
     });
     if (!is_ram) ranges.push_back({PhysAddr{mapping.begin}, mapping.end - mapping.begin});
+  }
+  // The dynamic linker's list begins in memory that is read-only by now; without it a debugger finds no library.
+  for (const auto& [address, bytes] : snapshot.state.memory.pieces) {
+    const std::uint64_t begin = address / kPageSize * kPageSize;
+    const std::uint64_t end = (address + bytes.size() + kPageSize - 1) / kPageSize * kPageSize;
+    ranges.push_back({PhysAddr{begin}, end - begin});
   }
   const ProcessSource source(pid, normalised(std::move(ranges)));
   HVD_TRY(write_common(snapshot, source.ranges(), "full", partition));

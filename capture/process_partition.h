@@ -20,7 +20,7 @@ struct ProcessSnapshot {
 };
 
 /// Adds host and process facts (kernel release, build id, command line without secrets, threads) to QEMU's own.
-Result<ProcessSnapshot> snapshot_process(int pid, nlohmann::json qemu_facts);
+Result<ProcessSnapshot> snapshot_process(int pid, HypervisorLevel level, nlohmann::json qemu_facts);
 
 /// Level secure: the snapshot. Nothing else of the process is read.
 Result<void> write_secure(const ProcessSnapshot& snapshot, format::PartitionWriter& partition, Progress& progress);

@@ -142,7 +142,7 @@ class Capture {
       complain(name, facts.error().message);
       return {};
     }
-    auto snapshot = snapshot_process(guest.pid(), std::move(*facts));
+    auto snapshot = snapshot_process(guest.pid(), policy_.hypervisor_level(), std::move(*facts));
     return write_hypervisor(name, guest, std::move(snapshot), {});
   }
 
@@ -163,7 +163,7 @@ class Capture {
       HVD_TRY(not_written(name, PartitionState::kFailed, ready.error().message));
       return hypervisor_only(name, guest);
     }
-    auto snapshot = hypervisor_facts ? snapshot_process(guest.pid(), std::move(*hypervisor_facts))
+    auto snapshot = hypervisor_facts ? snapshot_process(guest.pid(), policy_.hypervisor_level(), std::move(*hypervisor_facts))
                                      : Result<ProcessSnapshot>(hypervisor_facts.error());
     auto partition = begin(name, Role::kGuest, policy);
     if (!partition) {

@@ -204,7 +204,7 @@ class LinkMapReader {
 
 }  // namespace
 
-Result<ProcessState> read_process_state(int pid) {
+Result<ProcessState> read_process_state(int pid, Values values) {
   ProcessState state;
   state.mappings = HVD_TRY(read_mappings(pid));
   const std::string auxv = HVD_TRY(read_proc_file(pid, "auxv", 65536));
@@ -248,10 +248,12 @@ Result<ProcessState> read_process_state(int pid) {
                                      (state.problems.empty() ? "" : ": " + state.problems.front())};
   }
   for (auto& [begin, bytes] : stacks) {
-    filter_words(bytes, filter);
+    if (values == Values::kPointersOnly) filter_words(bytes, filter);
     state.memory.pieces.emplace(begin, std::move(bytes));
   }
-  for (ThreadState& thread : state.threads) filter_registers(thread.registers, filter);
+  for (ThreadState& thread : state.threads) {
+    if (values == Values::kPointersOnly) filter_registers(thread.registers, filter);
+  }
   LinkMapReader(pid, state.auxv, state.memory).collect();
   return state;
 }

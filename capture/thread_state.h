@@ -33,10 +33,12 @@ struct ProcessState {
   std::vector<std::string> problems;
 };
 
-/// Stops each thread for a moment, one after the other, and reads it. Nothing a guest may have left on a stack is
-/// taken: of each stack only the part behind the stack pointer, and of that only words that point into code or into
-/// the stacks themselves; the others read as zero. The same holds for registers. A backtrace needs no more.
-/// Fails only when the process cannot be looked at at all.
-Result<ProcessState> read_process_state(int pid);
+enum class Values { kPointersOnly, kAll };
+
+/// Stops each thread for a moment, one after the other, and reads it. With kPointersOnly nothing a guest may have left
+/// on a stack is taken: of each stack only the part behind the stack pointer, and of that only words that point into
+/// code or into the stacks themselves; the others read as zero. The same holds for registers. A backtrace needs no
+/// more. Fails only when the process cannot be looked at at all.
+Result<ProcessState> read_process_state(int pid, Values values);
 
 }  // namespace hvd
