@@ -36,9 +36,9 @@ std::optional<FlatRange> parse_range(std::string_view line) {
   out.kind = std::string(line.substr(comma + 2, close - comma - 2));
   if (const std::size_t extra = out.kind.find(", "); extra != std::string::npos) out.kind.resize(extra);
   std::string_view name = line.substr(close + 3);
+  while (!name.empty() && (name.back() == '\r' || name.back() == ' ')) name.remove_suffix(1);
   if (const std::size_t offset = name.find(" @"); offset != std::string_view::npos) name = name.substr(0, offset);
   if (name.ends_with(" KVM")) name.remove_suffix(4);
-  while (!name.empty() && (name.back() == '\r' || name.back() == ' ')) name.remove_suffix(1);
   out.region = std::string(name);
   return out;
 }

@@ -122,9 +122,14 @@ Result<void> Kallsyms::decode(ByteView names, const std::vector<std::string>& to
 void Kallsyms::index_names() {
   table_.assign(std::bit_ceil(types_.size() * 2 + 1), 0);
   for (std::uint32_t i = 0; i < types_.size(); ++i) {
-    std::uint64_t place = hash_of((*this)[i].name);
-    while (table_[place & (table_.size() - 1)] != 0) ++place;
-    table_[place & (table_.size() - 1)] = i + 1;
+    const std::string_view name = (*this)[i].name;
+    for (std::uint64_t place = hash_of(name);; ++place) {
+      std::uint32_t& entry = table_[place & (table_.size() - 1)];
+      // Of several symbols of one name the first is found; the others need no place, however many there are.
+      if (entry != 0 && (*this)[entry - 1].name != name) continue;
+      if (entry == 0) entry = i + 1;
+      break;
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 // scripts/kallsyms.c writes the tables one behind the other, each aligned to 8:
 //
-//   until v6.3:  offsets[count] relative_base num_syms names markers[] token_table token_index
+//   until v6.3:  offsets[count] relative_base num_syms names markers[] (seqs_of_names) token_table token_index
 //   since v6.4:  num_syms names markers[] token_table token_index offsets[count] relative_base seqs_of_names
 //                (commit 404bad70fcf7, "scripts/kallsyms: change the output order")
 //
@@ -18,6 +18,9 @@ constexpr std::size_t kMaxImage = 256u << 20;
 constexpr std::size_t kTokens = 256;
 constexpr std::size_t kMaxTokenTable = 16384;
 constexpr std::uint64_t kNamesPerMarker = 256;
+constexpr std::size_t kMaxBeforeTokens = 32u << 20;
+constexpr std::uint32_t kMinSymbols = 257;  // two markers, to have something to compare with
+constexpr std::uint32_t kMaxSymbols = 4u << 20;
 
 struct Run {
   VirtAddr begin;
@@ -87,33 +90,33 @@ std::optional<std::size_t> token_table_before(ByteView bytes, std::size_t index)
   return std::nullopt;
 }
 
-// Names are before the markers, the count right before the names (aligned to 8 since it is followed by them).
+// Steps over `count` names; where they end, or nothing when they are no names.
+std::optional<std::size_t> skip_names(ByteView bytes, std::size_t at, std::uint64_t count, std::size_t limit) {
+  for (std::uint64_t i = 0; i < count; ++i) {
+    if (at + 2 > limit) return std::nullopt;
+    std::size_t length = std::to_integer<std::size_t>(bytes[at++]);
+    if (length & 0x80) length = (length & 0x7f) | std::to_integer<std::size_t>(bytes[at++]) << 7;
+    if (length == 0) return std::nullopt;
+    at += length;
+  }
+  return at <= limit ? std::optional(at) : std::nullopt;
+}
+
+// The count stands 8 bytes before the names (it is followed by their alignment), the markers behind them. What is
+// between the markers and the token table differs: nothing, or the sequence table of 3 bytes per name. So every
+// plausible count is tried, and believed when the names it counts end where markers begin that fit them.
 std::optional<std::pair<std::size_t, std::uint32_t>> names_before(ByteView bytes, std::size_t token_table) {
-  // Walk the markers backwards to the first one, which is 0.
-  std::size_t marker = token_table;
-  while (marker >= 4 && u32_at(bytes, marker - 4) == 0) marker -= 4;  // alignment
-  const std::size_t markers_end = marker;
-  while (marker >= 4 && u32_at(bytes, marker - 4) != 0) marker -= 4;
-  if (marker < 4) return std::nullopt;
-  const std::size_t markers = marker - 4;
-  const std::size_t marker_count = (markers_end - markers) / 4;
-  if (marker_count < 4) return std::nullopt;
-  const std::uint32_t first_block = u32_at(bytes, markers + 4), last_block = u32_at(bytes, markers + 4 * (marker_count - 1));
-  // The last block holds at most 256 names, each at most 2 + 0x3fff bytes in theory and 256 in practice.
-  if (std::size_t{last_block} + 8 > markers) return std::nullopt;
-  const std::size_t latest = (markers - last_block) / 4 * 4;
-  const std::size_t earliest = latest > kNamesPerMarker * 256 ? latest - kNamesPerMarker * 256 : 8;
-  for (std::size_t names = latest; names >= earliest && names >= 8; names -= 4) {
-    for (std::size_t count_at : {names - 8, names - 4}) {
-      const std::uint32_t count = u32_at(bytes, count_at);
-      if ((count + kNamesPerMarker - 1) / kNamesPerMarker != marker_count) continue;
-      std::size_t at = names;
-      for (std::uint64_t i = 0; i < kNamesPerMarker && at + 2 < markers; ++i) {
-        std::size_t length = std::to_integer<std::size_t>(bytes[at++]);
-        if (length & 0x80) length = (length & 0x7f) | std::to_integer<std::size_t>(bytes[at++]) << 7;
-        at += length;
-      }
-      if (at == names + first_block) return std::make_pair(names, count);
+  const std::size_t earliest = token_table > kMaxBeforeTokens ? (token_table - kMaxBeforeTokens) / 8 * 8 : 0;
+  for (std::size_t at = earliest; at + 16 < token_table; at += 8) {
+    const std::uint32_t count = u32_at(bytes, at);
+    if (count < kMinSymbols || count > kMaxSymbols || u32_at(bytes, at + 4) != 0) continue;
+    const std::size_t names = at + 8;
+    const auto first_block = skip_names(bytes, names, kNamesPerMarker, token_table);
+    const auto end = first_block ? skip_names(bytes, *first_block, count - kNamesPerMarker, token_table) : std::nullopt;
+    if (!end) continue;
+    const std::size_t markers = (*end + 7) & ~std::size_t{7};
+    if (markers + 8 <= token_table && u32_at(bytes, markers) == 0 && u32_at(bytes, markers + 4) == *first_block - names) {
+      return std::make_pair(names, count);
     }
   }
   return std::nullopt;

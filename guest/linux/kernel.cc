@@ -63,7 +63,7 @@ Result<std::uint64_t> Kernel::field(VirtAddr at, const Member& member) const {
   if (member.bit_size == 0) return memory_.read_unsigned(at + member.offset, member.size == 0 ? 8 : member.size);
   const std::size_t bytes = (member.bit_offset + member.bit_size + 7) / 8;
   const std::uint64_t raw = HVD_TRY(memory_.read_unsigned(at + member.offset, bytes));
-  return (raw >> member.bit_offset) & ((std::uint64_t{1} << member.bit_size) - 1);
+  return member.bit_size >= 64 ? raw : (raw >> member.bit_offset) & ((std::uint64_t{1} << member.bit_size) - 1);
 }
 
 void Kernel::match_cpus() {

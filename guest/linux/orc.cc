@@ -17,8 +17,9 @@ Result<void> OrcTables::read_layout(const Types& types) {
   if (entry_size_ < 6 || entry_size_ > 8) return Error{ErrorCode::kUnsupported, "orc_entry has an unknown size"};
   const auto field = [&](const char* name) -> Result<Field> {
     const Member member = HVD_TRY(types.member("orc_entry", name));
-    return Field{static_cast<unsigned>(member.offset * 8 + member.bit_offset),
-                 member.bit_size ? member.bit_size : static_cast<unsigned>(member.size * 8)};
+    const std::uint64_t bit = member.offset * 8 + member.bit_offset, size = member.bit_size ? member.bit_size : member.size * 8;
+    if (size > 16 || bit + size > entry_size_ * 8) return Error{ErrorCode::kUnsupported, "orc_entry has an unknown layout"};
+    return Field{static_cast<unsigned>(bit), static_cast<unsigned>(size)};
   };
   sp_reg_ = HVD_TRY(field("sp_reg"));
   bp_reg_ = HVD_TRY(field("bp_reg"));

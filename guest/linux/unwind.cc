@@ -11,9 +11,8 @@ constexpr std::size_t kMaxScannedFrames = 64;
 
 // struct pt_regs (arch/x86/include/asm/ptrace.h): the hardware's part is fixed by the CPU, the rest by the entry code
 // since v2.6.
-constexpr std::uint64_t kPtRegsR15 = 0, kPtRegsR14 = 8, kPtRegsR13 = 16, kPtRegsR12 = 24, kPtRegsBp = 32,
-                        kPtRegsR10 = 56, kPtRegsDx = 96, kPtRegsDi = 112, kPtRegsIp = 128, kPtRegsCs = 136,
-                        kPtRegsSp = 152;
+constexpr std::uint64_t kPtRegsR13 = 16, kPtRegsBp = 32, kPtRegsR10 = 56, kPtRegsDx = 96, kPtRegsDi = 112,
+                        kPtRegsIp = 128, kPtRegsCs = 136, kPtRegsSp = 152;
 constexpr std::uint64_t kIretIp = 0, kIretCs = 8, kIretSp = 24;  // relative to a partial frame, which begins at ip
 
 }  // namespace

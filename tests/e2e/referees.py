@@ -60,6 +60,14 @@ class Stacks:
     running: list[tuple[int, str]]  # pid and name of what each CPU runs
     tasks: list[Task]
 
+    @staticmethod
+    def from_json(raw: dict[str, Any]) -> Stacks:
+        """From what dataclasses.asdict() made of one."""
+        return Stacks([[Frame(**f) for f in frames] for frames in raw["cpus"]],
+                      [(pid, comm) for pid, comm in raw["running"]],
+                      [Task(t["pid"], t["ppid"], t["comm"], [Frame(**f) for f in t["frames"]])
+                       for t in raw["tasks"]])
+
 
 def _need(program: str, package: str) -> str:
     path = shutil.which(program)

@@ -1,0 +1,48 @@
+// The synthetic kernel that guest_fuzz patches.
+#pragma once
+
+#include "tests/support/linux_builder.h"
+
+namespace hvd::fuzz {
+
+struct SyntheticGuest {
+  Image image;
+  std::shared_ptr<FakeMemory> memory;
+
+  SyntheticGuest() {
+    LinuxBuilder builder;
+    builder.add_log({{1, 6, "Linux version"}, {2, 4, "BUG: unable to handle page fault"}, {3, 0, "Kernel panic - not syncing: x"}});
+    const VirtAddr stack = builder.place(4096, "", 4096);
+    builder.add_task(0, "swapper/0", 0);
+    const VirtAddr task = builder.add_task(1, "init", 2);
+    builder.write_u64(task + 96, (stack + 0x100).value);
+    builder.write_u64(stack + 0x108, LinuxBuilder::kText + 0x48);
+    builder.add_task(2, "thread", 1, task);
+    const VirtAddr modules = builder.place(16, "modules"), module = builder.place(256);
+    builder.empty_list(modules);
+    builder.write(module + 24, as_bytes("ext4"));
+    builder.write_u64(module + 104, LinuxBuilder::kText + 0x1800000);
+    builder.write_u32(module + 112, 0x1000);
+    builder.insert_before(modules, module + 8);
+    builder.write_u32(builder.place(4, "panic_cpu"), 0);
+    builder.write_u32(builder.place(4, "nr_cpu_ids"), 1);
+    builder.symbol("here", VirtAddr{LinuxBuilder::kText + 0x40});
+    const VirtAddr ips = builder.place(8, "__start_orc_unwind_ip");
+    builder.symbol("__stop_orc_unwind_ip", ips + 8, 'D');
+    builder.write_u32(ips, static_cast<std::uint32_t>(LinuxBuilder::kText - ips.value));
+    builder.write_u32(ips + 4, static_cast<std::uint32_t>(LinuxBuilder::kText + 0x80000 - (ips.value + 4)));
+    const VirtAddr entries = builder.place(16, "__start_orc_unwind");
+    builder.write(entries, ByteWriter().u16(8).u16(0).u8(5).u8(2).u16(8).u16(0).u8(5).u8(2).view());
+    builder.add_btf(kernel_btf());
+    builder.add_kallsyms(KallsymsOrder::kSince64, false, true);
+    image = builder.build();
+    Registers cpu;
+    cpu.set(Reg::kRip, LinuxBuilder::kText + 0x48);
+    cpu.set(Reg::kRsp, (stack + 0x100).value);
+    cpu.set(Reg::kCs, 0x10);
+    image.registers = {cpu};
+    memory = std::make_shared<FakeMemory>(builder.memory());
+  }
+};
+
+}  // namespace hvd::fuzz

@@ -1,0 +1,54 @@
+// A Linux guest's memory. The input is a list of patches on a small synthetic kernel: {le32 place, u8 size, bytes},
+// `place` counted over the pages that the kernel uses, so that mutations meet page tables, symbols, types, log, tasks,
+// modules and stacks.
+#include "guest/linux/crash.h"
+#include "guest/linux/tasks.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/fuzz_guest.h"
+
+namespace {
+
+using namespace hvd;
+using namespace hvd::linux_guest;
+
+Image patched(ByteView input) {
+  static const fuzz::SyntheticGuest guest;
+  static const std::vector<PhysAddr> pages = guest.memory->written();
+  auto memory = std::make_shared<FakeMemory>(*guest.memory);
+  for (int i = 0; i < 64 && input.size() >= 5; ++i) {
+    le32 place = 0;
+    std::memcpy(&place, input.data(), sizeof place);
+    const std::size_t size = std::min<std::size_t>(std::to_integer<std::size_t>(input[4]) % 64, input.size() - 5);
+    const std::uint64_t at = place % (pages.size() * kPageSize);
+    const std::size_t fits = std::min<std::size_t>(size, kPageSize - at % kPageSize);
+    memory->write(pages[at / kPageSize] + at % kPageSize, input.subspan(5, fits));
+    input = input.subspan(5 + size);
+  }
+  Image image = guest.image;
+  image.notes.clear();  // the copy in memory is the one that is patched
+  image.memory = memory;
+  return image;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const Image image = patched(fuzz::bytes_of_input(data, size));
+  const auto kernel = Kernel::open(image);
+  if (!kernel) return 0;
+  std::vector<std::string> problems;
+  const auto log = read_log(**kernel, problems);
+  const auto crash = find_crash(**kernel, log.value_or(std::vector<LogRecord>()));
+  const std::vector<Task> tasks = read_tasks(**kernel, problems);
+  const std::vector<Module> modules = read_modules(**kernel, problems);
+  const Symbolizer symbols(**kernel, modules);
+  const auto orc = OrcTables::open(**kernel, modules);
+  const Unwinder unwinder(**kernel, orc ? &*orc : nullptr, symbols);
+  for (const Registers& cpu : image.registers) (void)bucket_name(crash, bucket_frames(unwinder.from_registers(cpu), symbols));
+  for (std::size_t i = 0; i < std::min<std::size_t>(tasks.size(), 8); ++i) (void)unwinder.from_sleeping(tasks[i].saved_sp);
+  for (std::size_t i = 0; i < std::min<std::size_t>(modules.size(), 4); ++i) {
+    (void)read_module_symbols(**kernel, modules[i]);
+    (void)read_module_types(**kernel, modules[i]).has_value();
+  }
+  return 0;
+}

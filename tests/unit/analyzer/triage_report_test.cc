@@ -1,0 +1,164 @@
+// The triage report keeps to its published schema, whatever the dump holds.
+#include "analyzer/commands.h"
+#include "analyzer/triage.h"
+#include "tests/support/crafted_dump.h"
+#include "tests/support/damage.h"
+#include "tests/support/elf_builder.h"
+#include "tests/support/linux_builder.h"
+#include "tests/support/matchers.h"
+#include "tests/support/run_program.h"
+#include "tests/support/temporary_folder.h"
+
+namespace hvd {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+const std::string kSources = HVD_SOURCE_FOLDER;
+
+ProgramOutput validate(const json& report) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("report.json", report.dump(2, ' ', false, json::error_handler_t::replace));
+  return run_program("/usr/bin/python3 " + kSources + "/tests/support/validate_report.py " + kSources +
+                     "/analyzer/schema/hvdump-triage-1.json " + path);
+}
+
+#define EXPECT_VALID(report)                                                                                  \
+  do {                                                                                                        \
+    const ProgramOutput validated = validate(report);                                                         \
+    if (validated.exit_code == 77) GTEST_SKIP() << validated.text;                                            \
+    EXPECT_EQ(validated.exit_code, 0) << validated.text;                                                      \
+  } while (false)
+
+/// One guest that nobody can unlock, one that was cut off, one without an operating system, a stateless one.
+std::string four_partitions(const TemporaryFolder& folder) {
+  CraftedDump crafted;
+  const PartitionKeys keys = PartitionKeys::generate().value();
+  const auto slots = make_key_slots(keys, CraftedDump::kId, 0, {Recipient(generate_identity()->recipient())}).value();
+  crafted.begin(0, R"({"name":"sealed","role":"guest","sealed":true})");
+  ByteWriter slot;
+  slot.u16(static_cast<std::uint16_t>(slots[0].recipient.size())).put(as_bytes(slots[0].recipient)).put(ByteView(slots[0].blob));
+  crafted.record(format::RecordType::kKeySlot, 0, 0, slot.view());
+  crafted.end(0);
+  crafted.begin(1, R"({"name":"cut off \u001b[31m","role":"guest","sealed":false})").facts(R"({"ranges":[[0,67108864]]})", 1);
+  crafted.begin(2, R"({"name":"unknown","role":"guest","sealed":false})").facts(R"({"ranges":[[0,67108864]],"run_state":"guest-panicked"})", 2);
+  crafted.end(2);
+  crafted.begin(3, R"({"name":"stateless","role":"guest","sealed":false})");
+  crafted.record(format::RecordType::kPartitionEnd, 3, 0, as_bytes(R"({"state":"stateless","reason":"made again by a script"})"));
+  return folder.write("dump.hvd", crafted.build());
+}
+
+Image linux_guest_image(LinuxBuilder& builder) {
+  builder.add_log({{1'000'000, 5, "Linux version 6.6.6-test"}, {2'000'000'000, 0, "Kernel panic - not syncing: test \x1b[31m"}});
+  builder.add_task(0, "swapper/0", 0);
+  builder.add_task(1, "init\x1b[1m", 2);
+  const VirtAddr modules = builder.place(16, "modules");
+  builder.empty_list(modules);
+  builder.write_u32(builder.place(4, "panic_cpu"), 0);
+  builder.symbol("crash_here", VirtAddr{LinuxBuilder::kText + 0x40});
+  builder.add_btf(kernel_btf());
+  builder.add_kallsyms(KallsymsOrder::kSince64, false, true);
+  Image image = builder.build();
+  Registers cpu;
+  cpu.set(Reg::kRip, LinuxBuilder::kText + 0x48);
+  cpu.set(Reg::kCs, 0x10);
+  image.registers = {cpu};
+  return image;
+}
+
+TEST(TriageReport, OfEveryKindOfPartitionFitsTheSchema) {
+  const TemporaryFolder folder;
+  const auto dump = open_dump(four_partitions(folder), Keyring(), "");
+  ASSERT_THAT(dump, Succeeds());
+  const json report = triage(*dump, {});
+  ASSERT_EQ(report["partitions"].size(), 4u);
+  EXPECT_TRUE(report["partitions"][0]["locked"]);
+  EXPECT_EQ(report["partitions"][0]["state"], "captured");
+  EXPECT_EQ(report["partitions"][1]["state"], "incomplete");
+  EXPECT_EQ(report["partitions"][1]["name"], "cut off ?[31m");
+  EXPECT_EQ(report["partitions"][1]["memory"]["absent"]["lost"], 67108864);
+  EXPECT_EQ(report["partitions"][2]["os"]["family"], "unknown");
+  EXPECT_EQ(report["partitions"][3]["state"], "stateless");
+  EXPECT_VALID(report);
+}
+
+TEST(TriageReport, OfALinuxGuestFitsTheSchema) {
+  LinuxBuilder builder;
+  OpenedDump dump;
+  dump.partitions.push_back(linux_guest_image(builder));
+  const json report = triage(dump, {});
+  const json& partition = report["partitions"][0];
+  EXPECT_EQ(partition["os"]["release"], builder.kRelease);
+  EXPECT_EQ(partition["crash"]["kind"], "panic");
+  EXPECT_THAT(partition["crash"]["reason"].get<std::string>(), HasSubstr("test ?[31m"));
+  EXPECT_EQ(partition["tasks"].size(), 2u);
+  EXPECT_EQ(partition["cpus"][0]["stack"][0]["symbol"], "crash_here");
+  EXPECT_EQ(partition["log"].size(), 2u);
+  EXPECT_VALID(report);
+}
+
+TEST(TriageReport, TheSchemaRefusesWhatIsWrong) {
+  LinuxBuilder builder;
+  OpenedDump dump;
+  dump.partitions.push_back(linux_guest_image(builder));
+  const json good = triage(dump, {});
+  EXPECT_VALID(good);
+  const auto refused = [&](const char* what, auto change) {
+    json bad = good;
+    change(bad);
+    EXPECT_EQ(validate(bad).exit_code, 1) << what;
+  };
+  refused("schema name", [](json& r) { r["schema"] = "hvdump-triage/2"; });
+  refused("unknown top member", [](json& r) { r["extra"] = 1; });
+  refused("missing crash", [](json& r) { r["partitions"][0].erase("crash"); });
+  refused("unknown state", [](json& r) { r["partitions"][0]["state"] = "fine"; });
+  refused("escape sequence", [](json& r) { r["partitions"][0]["tasks"][0]["comm"] = "\x1b[1m"; });
+  refused("newline in a name", [](json& r) { r["partitions"][0]["name"] = "a\nb"; });
+  refused("number as address", [](json& r) { r["partitions"][0]["cpus"][0]["stack"][0]["address"] = 7; });
+  refused("unknown reason", [](json& r) { r["partitions"][0]["memory"]["absent"]["lazy"] = 7; });
+  refused("locked with a log", [](json& r) { r["partitions"][0]["locked"] = true; });
+  refused("panic without a bucket", [](json& r) { r["partitions"][0]["crash"]["bucket"] = ""; });
+}
+
+TEST(TriageReport, EveryFormNamesEveryPartitionAndNoEscape) {
+  const TemporaryFolder folder;
+  const std::string path = four_partitions(folder);
+  for (const char* format : {"json", "text", "html"}) {
+    AnalyzeOptions options;
+    options.dump = path;
+    options.format = format;
+    options.output = folder.path("report");
+    const auto outcome = run_triage(options);
+    ASSERT_THAT(outcome, Succeeds());
+    EXPECT_EQ(*outcome, ExitCode::kDamaged) << "one partition is incomplete";
+    const std::string text = folder.read("report");
+    for (const char* name : {"sealed", "cut off", "unknown", "stateless"}) EXPECT_THAT(text, HasSubstr(name)) << format;
+    EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  }
+}
+
+TEST(TriageReport, HtmlEscapesWhatAGuestSays) {
+  LinuxBuilder builder;
+  OpenedDump dump;
+  dump.partitions.push_back(linux_guest_image(builder));
+  dump.partitions[0].name = "<script>alert(1)</script>";
+  dump.partitions[0].problems = {"\" onload=\"x", "<img src=x>"};
+  const std::string html = html_report(triage(dump, {}));
+  EXPECT_EQ(html.find("<script>alert"), std::string::npos);
+  EXPECT_EQ(html.find("<img"), std::string::npos);
+  EXPECT_THAT(html, HasSubstr("&lt;script&gt;alert"));
+}
+
+TEST(TriageReport, DeepNestingInAHostilesFactsIsNoCrash) {
+  const TemporaryFolder folder;
+  const std::string deep = "{\"process\":" + std::string(1000000, '[') + std::string(1000000, ']') + "}";
+  CraftedDump crafted;
+  crafted.begin(0, R"({"name":"x","role":"hypervisor","sealed":false})").facts(deep).end();
+  const auto dump = open_dump(folder.write("dump.hvd", crafted.build()), Keyring(), "");
+  ASSERT_THAT(dump, Succeeds());
+  EXPECT_EQ(triage(*dump, {})["partitions"].size(), 1u);
+}
+
+}  // namespace
+}  // namespace hvd
