@@ -66,8 +66,9 @@ Result<OutputFile> OutputFile::create(const std::string& path, const std::string
     return Error{ErrorCode::kInvalidArgument, "the output " + path + " is the input itself"};
   }
   struct stat status {};
-  if (::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {
-    return Error{ErrorCode::kInvalidArgument, "the output " + path + " is a directory"};
+  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+    // A rename would put a regular file in the place of a device or FIFO.
+    return Error{ErrorCode::kInvalidArgument, "the output " + path + " exists and is no regular file"};
   }
   install_cleanup();
   std::string temporary = path + ".XXXXXX";
@@ -108,8 +109,10 @@ Result<void> OutputFile::commit() {
 }
 
 Result<void> write_whole_file(const std::string& path, ByteView contents, const std::string& not_this) {
-  if (path == "-" || path.empty()) {
-    auto sink = HVD_TRY(FileSink::create("-"));
+  struct stat status {};
+  const bool special = ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
+  if (path == "-" || path.empty() || special) {
+    auto sink = HVD_TRY(FileSink::create(path.empty() ? "-" : path));
     return sink->append(contents);
   }
   OutputFile file = HVD_TRY(OutputFile::create(path, not_this));

@@ -15,7 +15,8 @@ namespace hvd {
 /// stays a hole.
 class OutputFile {
  public:
-  /// kInvalidArgument when `path` names an input (`not_this` may be empty); kIo when it cannot be created.
+  /// kInvalidArgument when `path` names an input (`not_this` may be empty) or something that is no regular file; kIo
+  /// when it cannot be created.
   static Result<OutputFile> create(const std::string& path, const std::string& not_this);
   OutputFile(OutputFile&&) noexcept = default;
   OutputFile& operator=(OutputFile&&) = delete;
@@ -34,7 +35,8 @@ class OutputFile {
   std::string path_;
 };
 
-/// Writes `contents` to `path` through an OutputFile, or to standard output for "-".
+/// Writes `contents` to `path` through an OutputFile, straight into a device or FIFO, or to standard output for "-" or
+/// nothing.
 Result<void> write_whole_file(const std::string& path, ByteView contents, const std::string& not_this = {});
 
 }  // namespace hvd

@@ -31,13 +31,13 @@ bool open_chunk(const SecretBytes& key, const Nonce& nonce, ByteView sealed, uns
 SecretBytes hkdf_sha256(ByteView secret, ByteView salt, std::string_view info) {
   crypto_auth_hmacsha256_state state;
   SecretBytes extracted(crypto_auth_hmacsha256_BYTES);
-  crypto_auth_hmacsha256_init(&state, u8(salt), salt.size());
+  const unsigned char one = 1;
+  crypto_auth_hmacsha256_init(&state, salt.empty() ? &one : u8(salt), salt.size());  // must not be null
   crypto_auth_hmacsha256_update(&state, u8(secret), secret.size());
   crypto_auth_hmacsha256_final(&state, extracted.data());
 
   // One block of output is all age ever asks for: T(1) = HMAC(PRK, info | 0x01).
   SecretBytes out(crypto_auth_hmacsha256_BYTES);
-  const unsigned char one = 1;
   crypto_auth_hmacsha256_init(&state, extracted.data(), extracted.size());
   crypto_auth_hmacsha256_update(&state, u8(as_bytes(info)), info.size());
   crypto_auth_hmacsha256_update(&state, &one, 1);

@@ -51,8 +51,10 @@ class CoreMemory final : public PhysicalMemory {
     }
     const std::uint64_t gap = next == loads_.end() ? ~at.value : next->range.begin.value - at.value;
     extent.range = {at, gap};
-    for (const PhysRange& range : ranges_) {
-      if (!range.contains(at)) continue;
+    const auto after = std::upper_bound(ranges_.begin(), ranges_.end(), at,
+                                        [](PhysAddr a, const PhysRange& r) { return a < r.begin; });
+    if (after != ranges_.begin() && std::prev(after)->contains(at)) {
+      const PhysRange& range = *std::prev(after);
       extent.kind = Extent::Kind::kAbsent;
       extent.range.size = std::min(gap, range.begin.value + range.size - at.value);
     }
@@ -99,9 +101,11 @@ Result<Core> read_core(const ByteSource& source) {
   ByteReader in(table, "program headers");
   for (std::uint64_t i = 0; i < count; ++i) core.headers.push_back(in.read<ProgramHeader>());
   HVD_TRY(in.finish());
+  std::uint64_t notes_size = 0;  // in all: many headers may name the same bytes
   for (const ProgramHeader& program : core.headers) {
     if (program.type != kNote) continue;
-    if (program.filesz > kMaxNotes) return Error{ErrorCode::kCorrupt, "the ELF notes claim to be larger than any are"};
+    notes_size += program.filesz;
+    if (program.filesz > kMaxNotes || notes_size > kMaxNotes) return Error{ErrorCode::kCorrupt, "the ELF notes claim to be larger than any are"};
     const Bytes segment = HVD_TRY(
         with_context(source.read(program.offset, static_cast<std::size_t>(program.filesz)), "ELF notes"));
     auto notes = HVD_TRY(parse_notes(segment));

@@ -55,8 +55,15 @@ Result<Catalog> read_index(const RecordReader& reader) {
   Catalog catalog;
   catalog.complete = true;
   catalog.records.reserve(count + 2);
+  std::set<std::tuple<std::uint32_t, std::uint16_t, std::uint64_t>> seen;
   for (std::size_t i = 0; i < count; ++i) {
     const auto entry = in.read<IndexEntry>();
+    // One record named again and again would be read as often.
+    if (!seen.emplace(entry.partition, entry.type, entry.sequence).second) {
+      catalog.unused.push_back(
+          {entry.file_offset, static_cast<RecordType>(std::uint16_t{entry.type}), entry.partition, entry.sequence});
+      continue;
+    }
     catalog.records.push_back(
         {entry.file_offset, static_cast<RecordType>(std::uint16_t{entry.type}), entry.partition, entry.sequence});
   }

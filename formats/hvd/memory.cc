@@ -16,6 +16,13 @@ constexpr std::uint64_t kEndOfAddresses = std::uint64_t{1} << 58;  // SPEC.md, "
 
 std::string page_text(PhysAddr at) { return "address " + hex(at.value); }
 
+std::vector<std::uint32_t> sorted_numbers(const SegmentTable& segments) {
+  std::vector<std::uint32_t> out;
+  for (const auto& [number, place] : segments) out.push_back(number);
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
 }  // namespace
 
 HvdMemory::HvdMemory(RecordReader reader, std::shared_ptr<const Opener> opener, std::uint32_t partition,
@@ -24,6 +31,7 @@ HvdMemory::HvdMemory(RecordReader reader, std::shared_ptr<const Opener> opener, 
       opener_(std::move(opener)),
       partition_(partition),
       segments_(std::move(segments)),
+      known_(sorted_numbers(segments_)),
       ranges_(std::move(ranges)),
       exact_(exact),
       torn_(torn),
@@ -106,7 +114,10 @@ Extent HvdMemory::extent_at(PhysAddr at) const {
   auto page = static_cast<std::uint32_t>(offset / kPageBytes);
   extent = condition_of(map->get(), page);
   if (!*map) {
-    extent.range = {at, std::min(in_range, kSegmentBytes - offset)};
+    // The same is true up to the next segment that has a map: a range may claim far more than was ever written.
+    const auto next = std::upper_bound(known_.begin(), known_.end(), segment);
+    const std::uint64_t end = next == known_.end() ? kEndOfAddresses : *next * kSegmentBytes;
+    extent.range = {at, std::min(in_range, end - at.value)};
     return extent;
   }
   const std::uint8_t state = (*map)->state(page);

@@ -47,6 +47,7 @@ class HvdMemory final : public PhysicalMemory {
   const std::shared_ptr<const Opener> opener_;
   const std::uint32_t partition_;
   const SegmentTable segments_;
+  const std::vector<std::uint32_t> known_;  // their numbers, sorted
   const std::vector<PhysRange> ranges_;
   const bool exact_;
   const bool torn_;

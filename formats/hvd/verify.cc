@@ -61,24 +61,22 @@ bool index_agrees(const RecordReader& reader, const Catalog& scanned) {
   const auto index = read_index(reader);
   if (!index) return false;
   // The places appended by read_index itself: the last index and the last checkpoint.
-  const std::size_t named = index->records.size() - 2;
-  std::size_t found = 0;
+  const std::uint64_t index_at = index->records[index->records.size() - 2].file_offset;
+  std::vector<RecordPlace> entries(index->records.begin(), index->records.end() - 2);
+  entries.insert(entries.end(), index->unused.begin(), index->unused.end());
   std::vector<RecordPlace> there = scanned.records;
   for (const RecordPlace& place : scanned.unused) {
     if (place.type != RecordType::kChunk && place.type != RecordType::kMap) there.push_back(place);
   }
-  std::sort(there.begin(), there.end(),
-            [](const RecordPlace& a, const RecordPlace& b) { return a.file_offset < b.file_offset; });
-  for (const RecordPlace& place : there) {
-    if (place.file_offset >= index->records[named].file_offset) break;
-    if (found == named) return false;
-    const RecordPlace& entry = index->records[found++];
-    if (entry.file_offset != place.file_offset || entry.type != place.type || entry.partition != place.partition ||
-        entry.sequence != place.sequence) {
-      return false;
-    }
-  }
-  return found == named;
+  std::erase_if(there, [index_at](const RecordPlace& place) { return place.file_offset >= index_at; });
+  const auto by_offset = [](const RecordPlace& a, const RecordPlace& b) { return a.file_offset < b.file_offset; };
+  std::sort(there.begin(), there.end(), by_offset);
+  std::sort(entries.begin(), entries.end(), by_offset);
+  return std::equal(there.begin(), there.end(), entries.begin(), entries.end(),
+                    [](const RecordPlace& a, const RecordPlace& b) {
+                      return a.file_offset == b.file_offset && a.type == b.type && a.partition == b.partition &&
+                             a.sequence == b.sequence;
+                    });
 }
 
 }  // namespace

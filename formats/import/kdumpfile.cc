@@ -93,6 +93,8 @@ Result<Image> open_kdumpfile(const std::string& path, const std::string& name) {
   if (!file) return errno_error("cannot open " + path);
   Context context(kdump_new());
   if (!context) return Error{ErrorCode::kIo, "libkdumpfile does not start"};
+  // A mapping of a file that is shorter than it claims is a signal instead of an error.
+  kdump_set_number_attr(context.get(), KDUMP_ATTR_FILE_MMAP_POLICY, KDUMP_MMAP_NEVER);
   if (kdump_set_number_attr(context.get(), KDUMP_ATTR_FILE_FD, static_cast<kdump_num_t>(file.get())) != KDUMP_OK) {
     return Error{ErrorCode::kUnsupported, path + ": " + kdump_get_err(context.get())};
   }

@@ -17,11 +17,15 @@ std::vector<std::pair<PhysAddr, std::string>> candidates_in(const PhysicalMemory
   std::vector<std::pair<PhysAddr, std::string>> found;
   for (const PhysRange& range : memory.ranges()) {
     const std::uint64_t end = range.begin.value + range.size;
-    std::uint64_t at = (range.begin.value + kPageSize - 1) / kPageSize * kPageSize;
+    std::uint64_t at = range.begin.value + (kPageSize - range.begin.value % kPageSize) % kPageSize;
+    if (at < range.begin.value) continue;
     while (at < end && end - at >= kPageSize) {
       const Extent extent = memory.extent_at(PhysAddr{at});
       if (extent.kind != Extent::Kind::kStored) {
-        at = (at + extent.range.size + kPageSize - 1) / kPageSize * kPageSize;
+        if (extent.range.size >= end - at) break;
+        const std::uint64_t next = at + extent.range.size;
+        at = next + (kPageSize - next % kPageSize) % kPageSize;
+        if (at < next) break;  // rounded past the top of the address space
         continue;
       }
       char head[kMark.size()];

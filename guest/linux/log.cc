@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::uint64_t kMaxRecordBits = 24;
 constexpr std::uint64_t kMaxDataBits = 31;
+constexpr std::uint64_t kMaxArray = 256u << 20;
 constexpr std::uint64_t kIdMask = ~(std::uint64_t{3} << 62);  // DESC_ID_MASK; the two top bits are the state
 enum DescriptorState : unsigned { kReserved = 0, kCommitted = 1, kFinalized = 2, kReusable = 3 };
 
@@ -83,6 +84,8 @@ Result<Ring> read_ring(const Kernel& kernel) {
   // Proven to exist page by page before anything of that size is allocated.
   for (const auto& [at, size] : {std::pair{descs, count * ring.layout.desc_size}, std::pair{infos, count * ring.layout.info_size},
                                  std::pair{data, std::uint64_t{1} << ring.size_bits}}) {
+    // log_buf_len is at most 2^31 (kernel/printk/printk.c), and no kernel is booted with a hundredth of that.
+    if (size > kMaxArray) return Error{ErrorCode::kCorrupt, "the log buffer claims an array of " + human_size(size)};
     HVD_TRY(with_context(kernel.memory().tables().translate(at), "the log buffer"));
     HVD_TRY(with_context(kernel.memory().tables().translate(at + (size - 1)), "the log buffer"));
   }

@@ -91,7 +91,7 @@ Result<VirtAddr> current_task(const Kernel& kernel, unsigned cpu) {
 
 std::vector<Task> read_tasks(const Kernel& kernel, std::vector<std::string>& problems) {
   std::vector<Task> tasks;
-  std::unordered_set<std::uint64_t> seen;
+  std::unordered_set<std::uint64_t> seen, signals;
   const auto read_all = [&]() -> Result<void> {
     const Types& types = *HVD_TRY(kernel.need_types());
     const TaskLayout layout = HVD_TRY(TaskLayout::from(types));
@@ -113,7 +113,8 @@ std::vector<Task> read_tasks(const Kernel& kernel, std::vector<std::string>& pro
       const VirtAddr leader = node - layout.tasks.offset;
       add(leader);
       const auto signal = kernel.field(leader, layout.signal);
-      if (!signal) return true;
+      // Each process has its own list; one that many share is a lie, and walking it each time would not end.
+      if (!signal || !signals.insert(*signal).second) return true;
       const VirtAddr head = VirtAddr{*signal} + layout.thread_head.offset;
       auto threads = walk_list(kernel.memory(), head, kMaxTasks, [&](VirtAddr thread) {
         add(thread - layout.thread_node.offset);

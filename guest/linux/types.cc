@@ -14,6 +14,7 @@ namespace hvd::linux_guest {
 namespace {
 
 constexpr unsigned kMaxDepth = 8;       // of anonymous structures in each other
+constexpr unsigned kMaxMembers = 100000;  // looked at for one name; a structure may hold itself in many places
 constexpr unsigned kMaxModifiers = 32;  // const, volatile, typedef chains
 constexpr std::uint64_t kMaxElements = 1u << 24;
 
@@ -115,11 +116,13 @@ void Types::fill_size(Member& member) const {
   member.size = elements * (pointer ? 8 : sized ? type->size : 0);
 }
 
-std::optional<Member> Types::find_member(std::uint32_t id, std::string_view name, unsigned depth) const {
+std::optional<Member> Types::find_member(std::uint32_t id, std::string_view name, unsigned depth,
+                                         unsigned& budget) const {
   const btf_type* type = btf__type_by_id(handle_.get(), resolved(id));
   if (!type || !btf_is_composite(type) || depth > kMaxDepth) return std::nullopt;
   const btf_member* members = btf_members(type);
-  for (unsigned i = 0; i < btf_vlen(type); ++i) {
+  for (unsigned i = 0; i < btf_vlen(type) && budget > 0; ++i) {
+    --budget;
     const char* member_name = btf__name_by_offset(handle_.get(), members[i].name_off);
     const std::uint32_t bits = btf_member_bit_offset(type, i);
     if (member_name && name == member_name) {
@@ -132,7 +135,7 @@ std::optional<Member> Types::find_member(std::uint32_t id, std::string_view name
       return out;
     }
     if (member_name && *member_name) continue;
-    if (auto inner = find_member(members[i].type, name, depth + 1)) {
+    if (auto inner = find_member(members[i].type, name, depth + 1, budget)) {
       inner->offset += bits / 8;
       return inner;
     }
@@ -148,7 +151,8 @@ Result<Member> Types::member(std::string_view name, std::string_view path) const
   out.type = *id;
   while (!path.empty()) {
     const std::size_t dot = std::min(path.find('.'), path.size());
-    auto next = find_member(out.type, path.substr(0, dot), 0);
+    unsigned budget = kMaxMembers;
+    auto next = find_member(out.type, path.substr(0, dot), 0, budget);
     if (!next) return missing;
     next->offset += out.offset;
     out = *next;

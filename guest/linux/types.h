@@ -50,7 +50,7 @@ class Types {
   Types() = default;
   static Result<Types> from(struct btf* handle, std::uint32_t first_id);
   std::optional<std::uint32_t> find_struct(std::string_view name) const;
-  std::optional<Member> find_member(std::uint32_t type, std::string_view name, unsigned depth) const;
+  std::optional<Member> find_member(std::uint32_t type, std::string_view name, unsigned depth, unsigned& budget) const;
   std::uint32_t resolved(std::uint32_t type) const;
   void fill_size(Member& member) const;
 

@@ -76,7 +76,7 @@ def lie_in_memory(core: Path, product: Product) -> bool:
     planted = 0
     with writable(core) as data:
         for at in range(load.offset, load.offset + load.size - 4096, 4096):
-            if data[at:at + 4096] == bytes(4096) and planted < 2000:
+            if data[at:at + 4096] == bytes(4096) and planted < 40:
                 other = lie(true) if planted % 2 else true.replace(product.facts["release"].encode(), b"9.9.9")
                 data[at:at + len(other)] = other
                 planted += 1

@@ -24,7 +24,6 @@ void seed(const std::string& entry, const std::string& name, std::string_view te
 Bytes clear_dump() {
   CraftedDump crafted;
   crafted.begin().facts(R"({"ranges":[[0,67108864]],"uuid":"x"})");
-  Registers registers;
   format::MapChunk entry{};
   entry.file_offset = crafted.chunk(0, 0, PageClass::kKernel, {5, 9}, filled(2 * format::kPageBytes, 'k'));
   entry.page_count = 2;

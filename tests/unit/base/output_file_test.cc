@@ -93,7 +93,7 @@ TEST(OutputFile, ASignalRemovesUnfinishedFiles) {
 }
 
 // Root may create files in /dev, where a temporary would be renamed over the device.
-TEST(OpenBugOutputFile, DoesNotReplaceWhatIsNoRegularFile) {
+TEST(OutputFile, DoesNotReplaceWhatIsNoRegularFile) {
   const TemporaryFolder folder;
   ASSERT_EQ(::mkfifo(folder.path("pipe").c_str(), 0600), 0);
   auto file = OutputFile::create(folder.path("pipe"), "");

@@ -133,7 +133,7 @@ TEST(WithoutSecrets, NoSecretOfTheseSurvives) {
 }
 
 // A name in front of the telling one, with a colon between, hides it: only the text up to the first mark is looked at.
-TEST(OpenBugWithoutSecrets, ASecretInAUrlIsBlanked) {
+TEST(WithoutSecrets, ASecretInAUrlIsBlanked) {
   for (const std::vector<std::string>& line : std::initializer_list<std::vector<std::string>>{
            {"-drive", "file=iscsi://me:HUSH@server/lun"},
            {"-drive", "file=rbd:pool/image:id=admin:key=HUSH:mon_host=x"},

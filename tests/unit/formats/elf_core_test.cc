@@ -243,7 +243,7 @@ TEST(ElfCore, NotesThatLieAreRefused) {
   EXPECT_THAT(read(ElfCoreBuilder().lie(header_of(kNote, 0, 64, 4096, 0)).build()), FailsWith(ErrorCode::kCorrupt, "notes"));
 }
 
-TEST(OpenBugElfCore, NotesAreBoundedInAll) {
+TEST(ElfCore, NotesAreBoundedInAll) {
   // Each PT_NOTE may be 64 MiB, and 2^20 headers may name the same bytes.
   Bytes segment;
   append_note(segment, {"X", 1, Bytes(1u << 20)});
@@ -267,7 +267,7 @@ TEST(OpenBugElfCore, NotesAreBoundedInAll) {
   EXPECT_LE(total, std::size_t{64} << 20) << "a file of 1 MiB gives 200 MiB of notes";
 }
 
-TEST(OpenBugElfCore, ManyLoadsAreWalkedInTime) {
+TEST(ElfCore, ManyLoadsAreWalkedInTime) {
   // 2^20 headers are allowed; extent_at looks through all ranges for each address outside a load.
   ElfCoreBuilder builder;
   constexpr std::uint64_t kLoads = 60000;

@@ -150,7 +150,7 @@ TEST(HostileHvd, AnUnknownCriticalRecordIsToldByTheIndexToo) {
   EXPECT_FALSE(dump->complete()) << "an intact index hides it";
 }
 
-TEST(OpenBugHostileHvd, AnIndexThatRepeatsARecordCostsItOnce) {
+TEST(HostileHvd, AnIndexThatRepeatsARecordCostsItOnce) {
   // (partition, type, sequence) is unique in a dump. An index of 16 MiB can name one note of 16 MiB 700,000 times.
   CraftedDump crafted;
   crafted.begin();
@@ -275,7 +275,7 @@ TEST(HostileHvd, AddressesBeyondTheLimitAreNotThoseBelowIt) {
   EXPECT_FALSE(read_page(*image, (std::uint64_t{1} << 58) / kPageBytes)) << "gives page 0";
 }
 
-TEST(OpenBugHostileHvd, AVastRangeIsWalkedInFewSteps) {
+TEST(HostileHvd, AVastRangeIsWalkedInFewSteps) {
   // Everything that walks a partition (triage's memory totals, finding VMCOREINFO, exports) goes by extents.
   CraftedDump crafted;
   crafted.begin().facts(R"({"ranges":[[0,144115188075855872]]})").end();  // 2^57, within the limit

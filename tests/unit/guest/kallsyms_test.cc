@@ -110,7 +110,7 @@ TEST(KallsymsSearch, MarkersThatPointFarAwayAreRefused) {
   }
 }
 
-TEST(OpenBugKallsyms, ManySymbolsOfOneNameAreNotQuadratic) {
+TEST(Kallsyms, ManySymbolsOfOneNameAreNotQuadratic) {
   // 4 million are allowed; here are 120,000 with the same name, each a type and one letter.
   LinuxBuilder builder;
   constexpr std::uint32_t kCount = 120000;

@@ -146,7 +146,7 @@ TEST(Log, ARingThatEndsOutsideMemoryIsNotRead) {
   EXPECT_THAT(records, FailsWith(ErrorCode::kNotMapped, "log buffer"));
 }
 
-TEST(OpenBugLog, ARingLargerThanAnyLogIsNotAllocated) {
+TEST(Log, ARingLargerThanAnyLogIsNotAllocated) {
   // Only the first and the last page of each array are looked up before all of it is allocated. With page tables of
   // its own making a guest maps both ends: here 2^24 descriptors of 4096 bytes, 64 GiB.
   Log log;

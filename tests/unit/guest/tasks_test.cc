@@ -183,7 +183,7 @@ TEST(Kernel, BitFieldsAreCutOutAndMayFillTheirWord) {
   EXPECT_THAT(machine.kernel->field(at, member), FailsWith(ErrorCode::kUnsupported, ""));
 }
 
-TEST(OpenBugKernel, AListThatEveryLeaderSharesIsWalkedOnce) {
+TEST(Kernel, AListThatEveryLeaderSharesIsWalkedOnce) {
   // 2^20 processes may each name one list of 2^20 threads: 2^40 steps. Here 3000 leaders share one of 3000.
   Machine machine;
   machine.builder.add_task(0, "swapper/0", 0);

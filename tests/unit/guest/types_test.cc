@@ -64,7 +64,7 @@ TEST(Types, DamagedBtfIsCorruptOrHarmless) {
   }
 }
 
-TEST(OpenBugTypes, StructuresThatHoldThemselvesAreNotWalkedForEver) {
+TEST(Types, StructuresThatHoldThemselvesAreNotWalkedForEver) {
   // 8 levels of depth are allowed, but each level here has 8 anonymous members of the same type: 8^8 steps. The
   // guest writes its own BTF.
   BtfBuilder btf;

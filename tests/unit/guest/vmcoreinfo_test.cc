@@ -158,7 +158,7 @@ class MemoryAtTheTop final : public PhysicalMemory {
   mutable int asked_ = 0;
 };
 
-TEST(OpenBugFindVmcoreInfo, ARangeAtTheTopOfTheAddressSpaceEnds) {
+TEST(FindVmcoreInfo, ARangeAtTheTopOfTheAddressSpaceEnds) {
   // Rounding the next address up to a page wraps to 0: the walk begins anew, for ever. An ELF core with one PT_LOAD at
   // 0xfffffffffff00000 and filesz 0 is enough.
   Image image;
