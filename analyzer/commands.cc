@@ -96,9 +96,10 @@ CommandOutcome run_triage(const AnalyzeOptions& options) {
   else if (options.format == "html") text = html_report(report);
   else text = report.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
   HVD_TRY(write_whole_file(options.output, as_bytes(text), options.dump));
-  const bool damaged = !dump.complete || std::any_of(dump.partitions.begin(), dump.partitions.end(), [](const Image& i) {
-    return i.state == PartitionState::kIncomplete || (!i.locked && !i.problems.empty());
-  });
+  const bool damaged =
+      !dump.complete || std::any_of(dump.partitions.begin(), dump.partitions.end(), [](const Image& i) {
+        return i.state == PartitionState::kIncomplete || (!i.locked && !i.problems.empty());
+      });
   return damaged ? ExitCode::kDamaged : ExitCode::kDone;
 }
 
@@ -106,7 +107,8 @@ CommandOutcome run_log(const AnalyzeOptions& options) {
   const auto opened = HVD_TRY(open_guest(options));
   const json log = log_json(*opened->guest);
   if (options.json) print_json(log);
-  else for (const json& record : log) print(log_line(record));
+  else
+    for (const json& record : log) print(log_line(record));
   return tell_problems(*opened);
 }
 
@@ -123,9 +125,11 @@ CommandOutcome run_bt(const AnalyzeOptions& options) {
   for (const json& item : chosen) {
     if (item.contains("id")) {
       print("CPU " + item["id"].dump());
-      if (item["task"].is_object()) print("  PID " + item["task"]["pid"].dump() + "  " + item["task"]["comm"].get<std::string>());
+      if (item["task"].is_object())
+        print("  PID " + item["task"]["pid"].dump() + "  " + item["task"]["comm"].get<std::string>());
     } else {
-      print("PID " + item["pid"].dump() + "  " + item["comm"].get<std::string>() + "  " + item["state"].get<std::string>());
+      print("PID " + item["pid"].dump() + "  " + item["comm"].get<std::string>() + "  " +
+            item["state"].get<std::string>());
     }
     print("\n" + stack_text(item["stack"]) + "\n");
   }
@@ -167,9 +171,11 @@ CLI::App* add_command(CLI::App& app, const char* name, const char* help, const s
                       CommandOutcome (*run)(const AnalyzeOptions&), CommandOutcome& outcome) {
   CLI::App* command = app.add_subcommand(name, help);
   command->add_option("dump", options->dump, ".hvd, ELF vmcore or kdump-compressed file")->required();
-  command->add_option("--partition", options->partition, "The partition to look at (default: the only guest; triage: all)");
+  command->add_option("--partition", options->partition,
+                      "The partition to look at (default: the only guest; triage: all)");
   command->add_option("--identity", options->identities, "age identity file, or .hvgrant (may repeat)");
-  command->add_option("--passphrase-file", options->passphrases, "File with a passphrase in its first line (may repeat)");
+  command->add_option("--passphrase-file", options->passphrases,
+                      "File with a passphrase in its first line (may repeat)");
   command->add_option("--symbols", options->symbols, "Folder or vmlinux with DWARF, for source lines (may repeat)");
   command->callback([options, run, &outcome] { outcome = run(*options); });
   return command;
@@ -180,8 +186,10 @@ CLI::App* add_command(CLI::App& app, const char* name, const char* help, const s
 void add_analyze_commands(CLI::App& app, CommandOutcome& outcome) {
   const auto options = std::make_shared<AnalyzeOptions>();
   auto* triage_command = add_command(app, "triage", "Report what happened", options, run_triage, outcome);
-  triage_command->add_option("--format", options->format, "json, text or html")->check(CLI::IsMember({"json", "text", "html"}));
-  triage_command->add_option("-o,--output", options->output, "Write the report to this file (default: standard output)");
+  triage_command->add_option("--format", options->format, "json, text or html")
+      ->check(CLI::IsMember({"json", "text", "html"}));
+  triage_command->add_option("-o,--output", options->output,
+                             "Write the report to this file (default: standard output)");
   auto* log = add_command(app, "log", "Print the kernel log", options, run_log, outcome);
   auto* bt = add_command(app, "bt", "Print the stack of every CPU, or of tasks", options, run_bt, outcome);
   bt->add_option("--pid", options->pid, "The task with this pid");

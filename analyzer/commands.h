@@ -18,11 +18,11 @@ struct AnalyzeOptions {
   std::string format = "json";
   std::string output;
   bool json = false;
-  bool all = false;           // bt: every task
-  std::int64_t pid = -1;      // bt: this task
-  std::string address;        // read: symbol or 0x...
-  std::uint64_t size = 64;    // read: bytes
-  bool physical = false;      // read
+  bool all = false;         // bt: every task
+  std::int64_t pid = -1;    // bt: this task
+  std::string address;      // read: symbol or 0x...
+  std::uint64_t size = 64;  // read: bytes
+  bool physical = false;    // read
 };
 
 CommandOutcome run_triage(const AnalyzeOptions& options);

@@ -16,7 +16,8 @@ Result<std::unique_ptr<LinuxGuest>> LinuxGuest::open(const Image& image) {
   auto orc = OrcTables::open(*guest->kernel_, guest->modules_);
   if (orc) guest->orc_ = std::move(*orc);
   else guest->problems_.push_back("stacks are guessed: " + orc.error().message);
-  guest->unwinder_ = std::make_unique<Unwinder>(*guest->kernel_, guest->orc_ ? &*guest->orc_ : nullptr, *guest->symbolizer_);
+  guest->unwinder_ =
+      std::make_unique<Unwinder>(*guest->kernel_, guest->orc_ ? &*guest->orc_ : nullptr, *guest->symbolizer_);
   return guest;
 }
 
@@ -55,6 +56,11 @@ Stack LinuxGuest::cpu_stack(unsigned cpu) const {
 
 Stack LinuxGuest::task_stack(const Task& task) const {
   if (task.on_cpu && task.cpu) return cpu_stack(*task.cpu);
+  if (!task.has_stack) {
+    Stack none;
+    none.end_reason = "the task is dead and its stack freed";
+    return none;
+  }
   return unwinder_->from_sleeping(task.saved_sp);
 }
 
@@ -78,8 +84,12 @@ json LinuxGuest::stack_json(const Stack& stack) const {
       const auto sources = lines_->at(frame.lookup);
       for (const SourceFrame& source : sources) {
         if (source.inlined) {
-          out.push_back({{"address", hex(frame.address.value)}, {"reliable", frame.reliable}, {"symbol", source.function},
-                         {"file", source.file}, {"line", source.line}, {"inlined", true}});
+          out.push_back({{"address", hex(frame.address.value)},
+                         {"reliable", frame.reliable},
+                         {"symbol", source.function},
+                         {"file", source.file},
+                         {"line", source.line},
+                         {"inlined", true}});
         } else {
           entry["file"] = source.file;
           entry["line"] = source.line;

@@ -101,7 +101,8 @@ json findings_json(LinuxGuest& guest, const Crash& crash, const std::vector<Stac
     }
   }
   if (!tainted.empty()) out.push_back(finding("info", "tainted", "the kernel was tainted", std::move(tainted)));
-  if (crash.kind == "none") out.push_back(finding("info", "no-crash", "nothing in the dump says that the guest crashed"));
+  if (crash.kind == "none")
+    out.push_back(finding("info", "no-crash", "nothing in the dump says that the guest crashed"));
   return out;
 }
 
@@ -144,7 +145,9 @@ json tasks_json(LinuxGuest& guest, std::optional<std::int64_t> only_pid) {
 json modules_json(LinuxGuest& guest) {
   json out = json::array();
   for (const Module& module : guest.modules()) {
-    out.push_back({{"name", printable(module.name)}, {"base", hex(module.base().value)}, {"size", module.size()},
+    out.push_back({{"name", printable(module.name)},
+                   {"base", hex(module.base().value)},
+                   {"size", module.size()},
                    {"build_id", module.build_id}});
   }
   return out;

@@ -26,8 +26,8 @@ std::string formatted(const char* format, Values... values) {
 std::string registers_text(const json& registers) {
   std::string out;
   unsigned column = 0;
-  for (const char* name : {"rip", "rsp", "rbp", "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12",
-                           "r13", "r14", "r15", "rflags", "cr2", "cr3", "gs_base"}) {
+  for (const char* name : {"rip", "rsp", "rbp", "rax", "rbx", "rcx", "rdx",    "rsi", "rdi", "r8",     "r9",
+                           "r10", "r11", "r12", "r13", "r14", "r15", "rflags", "cr2", "cr3", "gs_base"}) {
     const std::string value = of(registers, name);
     if (value.empty()) continue;
     out += formatted("%7s %-18s", name, value.c_str());

@@ -16,7 +16,9 @@ std::string of(const json& object, const char* key) {
   return at != object.end() && at->is_string() ? at->get<std::string>() : std::string();
 }
 
-void heading(std::string& out, const std::string& text) { out += "\n" + text + "\n" + std::string(text.size(), '-') + "\n"; }
+void heading(std::string& out, const std::string& text) {
+  out += "\n" + text + "\n" + std::string(text.size(), '-') + "\n";
+}
 
 void line(std::string& out, const std::string& name, const std::string& value) {
   if (value.empty()) return;
@@ -54,7 +56,9 @@ void cpu_section(std::string& out, const json& partition) {
 void log_section(std::string& out, const json& log) {
   if (log.empty()) return;
   const std::size_t first = log.size() > kLogLines ? log.size() - kLogLines : 0;
-  heading(out, "Kernel log" + (first ? ", last " + std::to_string(kLogLines) + " of " + std::to_string(log.size()) + " records" : std::string()));
+  heading(out, "Kernel log" +
+                   (first ? ", last " + std::to_string(kLogLines) + " of " + std::to_string(log.size()) + " records"
+                          : std::string()));
   for (std::size_t i = first; i < log.size(); ++i) out += log_line(log[i]);
 }
 
@@ -67,10 +71,13 @@ void memory_line(std::string& out, const json& memory) {
 }
 
 void partition_section(std::string& out, const json& partition) {
-  heading(out, "Partition " + of(partition, "name") + " (" + of(partition, "role") + ", " + of(partition, "state") + ")");
+  heading(out,
+          "Partition " + of(partition, "name") + " (" + of(partition, "role") + ", " + of(partition, "state") + ")");
   line(out, "Why", of(partition, "state_reason"));
   if (partition["locked"] == true) out += "Sealed; nothing more can be told without its key.\n";
-  else if (of(partition, "role") == "guest" && of(partition, "state") != "stateless" && of(partition, "state") != "failed") crash_summary(out, partition);
+  else if (of(partition, "role") == "guest" && of(partition, "state") != "stateless" &&
+           of(partition, "state") != "failed")
+    crash_summary(out, partition);
   if (partition["memory"]["total_bytes"] != 0) memory_line(out, partition["memory"]);
   for (const json& finding : partition["findings"]) {
     out += (of(finding, "severity") == "warning" ? "! " : "* ") + of(finding, "text") + "\n";

@@ -75,7 +75,13 @@ json empty_partition(const Image& image) {
           {"state_reason", printable(image.state_reason)},
           {"locked", image.locked},
           {"os", {{"family", "unknown"}, {"release", ""}, {"build_id", ""}, {"kaslr_offset", nullptr}}},
-          {"crash", {{"kind", "unknown"}, {"reason", ""}, {"bucket", ""}, {"bucket_frames", json::array()}, {"cpu", nullptr}, {"time", nullptr}}},
+          {"crash",
+           {{"kind", "unknown"},
+            {"reason", ""},
+            {"bucket", ""},
+            {"bucket_frames", json::array()},
+            {"cpu", nullptr},
+            {"time", nullptr}}},
           {"cpus", json::array()},
           {"tasks", json::array()},
           {"modules", json::array()},
@@ -85,7 +91,8 @@ json empty_partition(const Image& image) {
 }
 
 void add_finding(json& partition, const char* severity, const char* rule, const std::string& text) {
-  partition["findings"].push_back({{"severity", severity}, {"rule", rule}, {"text", printable(text)}, {"evidence", json::array()}});
+  partition["findings"].push_back(
+      {{"severity", severity}, {"rule", rule}, {"text", printable(text)}, {"evidence", json::array()}});
 }
 
 // The hypervisor partition of a VMM process: its threads are its CPUs.
@@ -133,9 +140,12 @@ json report_partition(const Image& image, const TriageOptions& options) {
 json triage(const OpenedDump& dump, const TriageOptions& options) {
   json agent = parse_json_object(as_bytes(dump.agent));
   json report{{"schema", "hvdump-triage/1"},
-              {"dump", {{"id", dump.id}, {"created", dump.created_ns ? json(utc(dump.created_ns)) : json()},
-                        {"agent", agent.is_object() ? agent : json::object()}, {"complete", dump.complete},
-                        {"problems", printable_all(dump.problems)}}},
+              {"dump",
+               {{"id", dump.id},
+                {"created", dump.created_ns ? json(utc(dump.created_ns)) : json()},
+                {"agent", agent.is_object() ? agent : json::object()},
+                {"complete", dump.complete},
+                {"problems", printable_all(dump.problems)}}},
               {"partitions", json::array()}};
   for (const Image& image : dump.partitions) report["partitions"].push_back(report_partition(image, options));
   return report;

@@ -1,9 +1,10 @@
 #include "base/byte_source.h"
 
-#include <cerrno>
-#include <cstring>
 #include <fcntl.h>
 #include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 
 namespace hvd {
 

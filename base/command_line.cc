@@ -30,6 +30,8 @@ void set_up_app(CLI::App& app) {
 int run_command_line(CLI::App& app, int argc, char** argv, const CommandOutcome& outcome) {
   // A reader that goes away (| head) is an error on write, not a silent death with a half-written dump.
   std::signal(SIGPIPE, SIG_IGN);
+  // So is a file-size limit: dying of it would leave guests stopped.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

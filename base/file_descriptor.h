@@ -1,10 +1,11 @@
 // FileDescriptor: owns one POSIX descriptor.
 #pragma once
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstring>
 #include <string>
-#include <unistd.h>
 #include <utility>
 
 #include "base/result.h"
@@ -38,8 +39,6 @@ class FileDescriptor {
 };
 
 /// kIo with errno's text behind `what`. Call before anything else changes errno.
-inline Error errno_error(const std::string& what) {
-  return Error{ErrorCode::kIo, what + ": " + std::strerror(errno)};
-}
+inline Error errno_error(const std::string& what) { return Error{ErrorCode::kIo, what + ": " + std::strerror(errno)}; }
 
 }  // namespace hvd

@@ -21,8 +21,8 @@ struct Image {
   std::shared_ptr<const PhysicalMemory> memory;  // null when there is none to see
   std::vector<Registers> registers;              // one per vCPU (per thread in a process partition)
   std::vector<Note> notes;
-  std::string facts;                   // a JSON object of what the agent knew (uuid, machine, panic information)
-  std::vector<std::string> problems;   // damage met while opening
+  std::string facts;                  // a JSON object of what the agent knew (uuid, machine, panic information)
+  std::vector<std::string> problems;  // damage met while opening
 };
 
 }  // namespace hvd

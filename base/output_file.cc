@@ -1,11 +1,12 @@
 #include "base/output_file.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <fcntl.h>
-#include <sys/stat.h>
 
 #include "base/byte_sink.h"
 
@@ -28,7 +29,7 @@ void remove_unfinished(int signal) {
 void install_cleanup() {
   static const bool installed = [] {
     for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
-      struct sigaction current {};
+      struct sigaction current{};
       // A program that handles the signal itself unwinds normally and needs no help.
       if (::sigaction(signal, nullptr, &current) == 0 && current.sa_handler == SIG_DFL) {
         ::signal(signal, remove_unfinished);
@@ -40,7 +41,7 @@ void install_cleanup() {
 }
 
 bool same_file(const std::string& a, const std::string& b) {
-  struct stat sa {}, sb {};
+  struct stat sa{}, sb{};
   return ::stat(a.c_str(), &sa) == 0 && ::stat(b.c_str(), &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }
 
@@ -65,7 +66,10 @@ Result<OutputFile> OutputFile::create(const std::string& path, const std::string
   if (!not_this.empty() && same_file(path, not_this)) {
     return Error{ErrorCode::kInvalidArgument, "the output " + path + " is the input itself"};
   }
-  struct stat status {};
+  struct stat status{};
+  if (::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {
+    return Error{ErrorCode::kInvalidArgument, "the output " + path + " is a directory"};
+  }
   if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
     // A rename would put a regular file in the place of a device or FIFO.
     return Error{ErrorCode::kInvalidArgument, "the output " + path + " exists and is no regular file"};
@@ -109,7 +113,7 @@ Result<void> OutputFile::commit() {
 }
 
 Result<void> write_whole_file(const std::string& path, ByteView contents, const std::string& not_this) {
-  struct stat status {};
+  struct stat status{};
   const bool special = ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
   if (path == "-" || path.empty() || special) {
     auto sink = HVD_TRY(FileSink::create(path.empty() ? "-" : path));

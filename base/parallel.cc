@@ -9,7 +9,8 @@
 
 namespace hvd {
 
-Result<void> for_each_parallel(std::size_t count, unsigned threads, const std::function<Result<void>(std::size_t)>& work) {
+Result<void> for_each_parallel(std::size_t count, unsigned threads,
+                               const std::function<Result<void>(std::size_t)>& work) {
   if (threads == 0) threads = std::max(1u, std::thread::hardware_concurrency());
   std::atomic<std::size_t> next{0};
   std::atomic<bool> stop{false};

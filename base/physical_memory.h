@@ -24,7 +24,7 @@ struct Extent {
   };
   PhysRange range;
   Kind kind = Kind::kHole;
-  Absence reason = Absence::kUnreadable;             // meaningful for kAbsent
+  Absence reason = Absence::kUnreadable;            // meaningful for kAbsent
   PageClass page_class = PageClass::kUnclassified;  // meaningful for kStored and kSealed
 };
 

@@ -1,7 +1,8 @@
 #include "base/progress.h"
 
-#include <cstdio>
 #include <unistd.h>
+
+#include <cstdio>
 
 #include "base/text.h"
 

@@ -44,7 +44,7 @@ class [[nodiscard]] Result {
   using value_type = T;
 
   // Implicit on purpose: `return value;` and `return Error{...};` both read naturally.
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}   // NOLINT
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT
 
   bool has_value() const { return state_.index() == 0; }
@@ -105,9 +105,9 @@ Result<T> with_context(Result<T> result, const std::string& what) {
 
 /// Evaluates to the value of a Result, or returns its error from the enclosing function.
 /// Allowed only as a whole statement or a whole initializer.
-#define HVD_TRY(...)                                                    \
-  __extension__({                                                       \
-    auto hvd_try_result = (__VA_ARGS__);                                \
-    if (!hvd_try_result) return std::move(hvd_try_result).error();      \
-    std::move(hvd_try_result).value();                                  \
+#define HVD_TRY(...)                                               \
+  __extension__({                                                  \
+    auto hvd_try_result = (__VA_ARGS__);                           \
+    if (!hvd_try_result) return std::move(hvd_try_result).error(); \
+    std::move(hvd_try_result).value();                             \
   })

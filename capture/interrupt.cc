@@ -14,7 +14,7 @@ void on_signal(int) { flag = true; }
 
 void watch_for_interrupt() {
   for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = on_signal;
     // No SA_RESTART: waits return at once. SA_RESETHAND: a user who insists is obeyed.
     action.sa_flags = static_cast<int>(SA_RESETHAND);

@@ -26,7 +26,11 @@ std::vector<std::uint32_t> segments_of(const std::vector<PhysRange>& ranges) {
 class Run {
  public:
   Run(const PageSource& source, format::PartitionWriter& partition, const PipelineOptions& options, Progress& progress)
-      : source_(source), partition_(partition), options_(options), progress_(progress), segments_(segments_of(source.ranges())) {}
+      : source_(source),
+        partition_(partition),
+        options_(options),
+        progress_(progress),
+        segments_(segments_of(source.ranges())) {}
 
   std::size_t segments() const { return segments_.size(); }
 

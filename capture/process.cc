@@ -55,8 +55,8 @@ Result<void> read_process(int pid, std::uint64_t address, MutableBytes out) {
     iovec remote{reinterpret_cast<void*>(address), out.size()};
     const ssize_t got = ::process_vm_readv(pid, &local, 1, &remote, 1, 0);
     if (got <= 0) {
-      return Error{ErrorCode::kUnreadable, "cannot read process " + std::to_string(pid) + " at " + hex(address) + ": " +
-                                               std::strerror(errno)};
+      return Error{ErrorCode::kUnreadable,
+                   "cannot read process " + std::to_string(pid) + " at " + hex(address) + ": " + std::strerror(errno)};
     }
     address += static_cast<std::uint64_t>(got);
     out = out.subspan(static_cast<std::size_t>(got));
@@ -69,9 +69,10 @@ Result<FileDescriptor> open_mapped_file(int pid, const Mapping& mapping) {
   const std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir(folder.c_str()), ::closedir);
   if (!listing) return errno_error("cannot list the descriptors of process " + std::to_string(pid));
   while (const dirent* entry = ::readdir(listing.get())) {
-    struct stat status {};
+    struct stat status{};
     const std::string path = folder + "/" + entry->d_name;
-    if (::stat(path.c_str(), &status) != 0 || status.st_ino != mapping.inode || status.st_dev != mapping.device) continue;
+    if (::stat(path.c_str(), &status) != 0 || status.st_ino != mapping.inode || status.st_dev != mapping.device)
+      continue;
     FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (fd) return fd;
   }

@@ -7,8 +7,8 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "base/byte_writer.h"
 #include "base/byte_source.h"
+#include "base/byte_writer.h"
 #include "base/text.h"
 #include "capture/pipeline.h"
 #include "capture/qemu_guest.h"
@@ -156,14 +156,16 @@ Result<void> write_pages(const PageSource& source, format::PartitionWriter& part
 
 Result<ProcessSnapshot> snapshot_process(int pid, HypervisorLevel level, json qemu_facts) {
   ProcessSnapshot snapshot;
-  snapshot.state = HVD_TRY(read_process_state(pid, level == HypervisorLevel::kFull ? Values::kAll : Values::kPointersOnly));
+  snapshot.state =
+      HVD_TRY(read_process_state(pid, level == HypervisorLevel::kFull ? Values::kAll : Values::kPointersOnly));
   utsname host{};
   ::uname(&host);
   qemu_facts["host_kernel"] = std::string(host.release) + " " + host.version;
   qemu_facts["build_id"] = build_id(pid);
   qemu_facts["command_line"] = command_line(pid);
   json threads = json::array();
-  for (const ThreadState& thread : snapshot.state.threads) threads.push_back({{"tid", thread.tid}, {"name", thread.name}});
+  for (const ThreadState& thread : snapshot.state.threads)
+    threads.push_back({{"tid", thread.tid}, {"name", thread.name}});
   qemu_facts["threads"] = std::move(threads);
   snapshot.facts = qemu_facts.dump(-1, ' ', false, json::error_handler_t::replace);
   return snapshot;

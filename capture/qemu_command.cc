@@ -82,7 +82,8 @@ Result<format::SigningKey> load_signing_key(const std::string& path) {
 std::string agent_json() {
   utsname host{};
   ::uname(&host);
-  return json{{"agent", "hvdump-capture qemu"}, {"version", kVersion}, {"host", host.nodename}, {"host_kernel", host.release}}
+  return json{
+      {"agent", "hvdump-capture qemu"}, {"version", kVersion}, {"host", host.nodename}, {"host_kernel", host.release}}
       .dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -120,8 +121,7 @@ class Capture {
   }
 
   // A partition that says why it is empty. Its name and state are all there is, so nothing needs sealing.
-  Result<void> not_written(const std::string& name, PartitionState state,
-                           const std::string& reason) {
+  Result<void> not_written(const std::string& name, PartitionState state, const std::string& reason) {
     if (state == PartitionState::kFailed) complain(name, reason);
     const auto partition = HVD_TRY(dump_.begin_partition({.name = name, .role = Role::kGuest}, nullptr, {}));
     return partition->end(state, reason, {});
@@ -163,8 +163,9 @@ class Capture {
       HVD_TRY(not_written(name, PartitionState::kFailed, ready.error().message));
       return hypervisor_only(name, guest);
     }
-    auto snapshot = hypervisor_facts ? snapshot_process(guest.pid(), policy_.hypervisor_level(), std::move(*hypervisor_facts))
-                                     : Result<ProcessSnapshot>(hypervisor_facts.error());
+    auto snapshot = hypervisor_facts
+                        ? snapshot_process(guest.pid(), policy_.hypervisor_level(), std::move(*hypervisor_facts))
+                        : Result<ProcessSnapshot>(hypervisor_facts.error());
     auto partition = begin(name, Role::kGuest, policy);
     if (!partition) {
       // A recipient that nothing can be sealed to, or no randomness: the guest is not written at all.
@@ -191,7 +192,8 @@ class Capture {
     json ranges = json::array();
     for (const PhysRange& range : memory.ranges()) ranges.push_back({range.begin.value, range.size, "ram"});
     for (const FlatRange& other : layout.other) {
-      ranges.push_back({other.range.begin.value, other.range.size, other.kind.starts_with("rom") ? "rom" : "device", other.region});
+      ranges.push_back(
+          {other.range.begin.value, other.range.size, other.kind.starts_with("rom") ? "rom" : "device", other.region});
     }
     facts["ranges"] = std::move(ranges);
     const auto write = [&]() -> Result<PipelineResult> {
@@ -204,7 +206,9 @@ class Capture {
       // Classes are for the tenant, who may grant a part of the partition; they are sealed like all else.
       const auto classifier = classify(memory, cpus);
       if (classifier) {
-        options.classify = [&classifier](std::uint64_t first, std::size_t count) { return classifier->classes.classify(first, count); };
+        options.classify = [&classifier](std::uint64_t first, std::size_t count) {
+          return classifier->classes.classify(first, count);
+        };
       }
       return write_memory(memory, partition, options, progress);
     };
@@ -237,7 +241,8 @@ class Capture {
     image.registers = cpus.registers;
     image.notes = cpus.notes;
     // Without the guest's word where its VMCOREINFO is, looking for it would keep the guest stopped for seconds.
-    const bool announced = std::any_of(image.notes.begin(), image.notes.end(), [](const Note& n) { return n.name == "VMCOREINFO"; });
+    const bool announced =
+        std::any_of(image.notes.begin(), image.notes.end(), [](const Note& n) { return n.name == "VMCOREINFO"; });
     if (!announced) return nullptr;
     const auto kernel = linux_guest::Kernel::open(image);
     if (!kernel) return nullptr;
@@ -310,7 +315,8 @@ CommandOutcome run_qemu(const QemuOptions& options) {
   }
   if (failed && failed->code != ErrorCode::kInterrupted) return *failed;
   HVD_TRY(dump->finish());
-  if (failed) return Error{ErrorCode::kInterrupted, "interrupted; " + options.output + " holds what was written so far"};
+  if (failed)
+    return Error{ErrorCode::kInterrupted, "interrupted; " + options.output + " holds what was written so far"};
   return capture.damaged() ? ExitCode::kDamaged : ExitCode::kDone;
 }
 
@@ -320,12 +326,16 @@ void add_qemu_command(CLI::App& app, CommandOutcome& outcome) {
   command->add_option("--vm", options->vms, "Guest to capture: NAME=QMP_SOCKET (may repeat)")->required();
   command->add_option("--recipient", options->recipients,
                       "Seal NAME to a public key: NAME=age1... (NAME may be * for every guest, or hypervisor)");
-  command->add_option("--passphrase", options->passphrases, "Seal NAME to the passphrase in the first line of a file: NAME=FILE");
+  command->add_option("--passphrase", options->passphrases,
+                      "Seal NAME to the passphrase in the first line of a file: NAME=FILE");
   command->add_option("--stateless", options->stateless, "Record NAME but do not dump its memory");
   command->add_option("--policy", options->policy, "Policy file (JSON, see samples/policy.json)");
-  command->add_option("--signing-key", options->signing_key, "Sign with the key in this file (default: a key for this dump only)");
+  command->add_option("--signing-key", options->signing_key,
+                      "Sign with the key in this file (default: a key for this dump only)");
   command->add_option("--threads", options->threads, "Worker threads (default: one per core)");
-  command->add_option("-o,--output", options->output, "Dump to write: file, block device, FIFO, or - for standard output")->required();
+  command
+      ->add_option("-o,--output", options->output, "Dump to write: file, block device, FIFO, or - for standard output")
+      ->required();
   command->callback([options, &outcome] { outcome = run_qemu(*options); });
 }
 

@@ -1,11 +1,12 @@
 #include "capture/qemu_guest.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <nlohmann/json.hpp>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/byte_source.h"
 #include "base/text.h"
@@ -91,7 +92,8 @@ Result<std::uint64_t> QemuGuest::host_address(PhysAddr at) {
   const std::size_t is = answer.rfind(" is 0x");
   unsigned long long address = 0;
   if (is == std::string::npos || std::sscanf(answer.c_str() + is + 4, "%llx", &address) != 1) {
-    return Error{ErrorCode::kIo, "QEMU does not tell where guest RAM at " + hex(at.value) + " is: " + printable(answer)};
+    return Error{ErrorCode::kIo,
+                 "QEMU does not tell where guest RAM at " + hex(at.value) + " is: " + printable(answer)};
   }
   return address;
 }
@@ -136,8 +138,9 @@ Result<CpuState> QemuGuest::cpu_state() {
   FileDescriptor file(::memfd_create("hvdump-registers", MFD_CLOEXEC));
   if (!file) return errno_error("cannot make a memory file");
   HVD_TRY(qmp_.pass_descriptor("hvdump", file.get()));
-  HVD_TRY(qmp_.execute("dump-guest-memory",
-                       {{"paging", false}, {"protocol", "fd:hvdump"}, {"begin", 0}, {"length", kPageSize}, {"format", "elf"}}));
+  HVD_TRY(qmp_.execute(
+      "dump-guest-memory",
+      {{"paging", false}, {"protocol", "fd:hvdump"}, {"begin", 0}, {"length", kPageSize}, {"format", "elf"}}));
   const std::string path = "/proc/self/fd/" + std::to_string(file.get());
   const auto source = HVD_TRY(FileSource::open(path));
   elf::Core core = HVD_TRY(with_context(elf::read_core(*source), "QEMU's registers"));
@@ -169,9 +172,11 @@ std::vector<std::string> without_secrets(std::vector<std::string> arguments) {
     }
     // NAME=VALUE and "NAME":VALUE, whatever separates them (commas, colons in rbd's options, JSON). Behind the first
     // telling name everything goes: a secret may itself contain separators.
-    for (std::size_t mark = argument.find_first_of("=:"); mark != std::string::npos; mark = argument.find_first_of("=:", mark + 1)) {
+    for (std::size_t mark = argument.find_first_of("=:"); mark != std::string::npos;
+         mark = argument.find_first_of("=:", mark + 1)) {
       const std::size_t before = mark == 0 ? std::string::npos : argument.find_last_of(",:=?&;{ ", mark - 1);
-      std::string name = argument.substr(before == std::string::npos ? 0 : before + 1, mark - (before == std::string::npos ? 0 : before + 1));
+      std::string name = argument.substr(before == std::string::npos ? 0 : before + 1,
+                                         mark - (before == std::string::npos ? 0 : before + 1));
       std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
       const bool telling = std::any_of(kTelling.begin(), kTelling.end(),
                                        [&](std::string_view word) { return name.find(word) != std::string::npos; });

@@ -1,9 +1,10 @@
 #include "capture/qemu_memory.h"
 
-#include <algorithm>
-#include <array>
 #include <fcntl.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <array>
 
 #include "base/text.h"
 
@@ -12,7 +13,9 @@ namespace {
 
 PageRun zero_run(std::uint64_t pages) { return {PageRun::Kind::kZero, pages, {}, Absence::kZero}; }
 PageRun unreadable_page() { return {PageRun::Kind::kAbsent, 1, {}, Absence::kUnreadable}; }
-PageRun bytes_run(ByteView bytes) { return {PageRun::Kind::kBytes, bytes.size() / kPageSize, bytes, Absence::kUnreadable}; }
+PageRun bytes_run(ByteView bytes) {
+  return {PageRun::Kind::kBytes, bytes.size() / kPageSize, bytes, Absence::kUnreadable};
+}
 
 }  // namespace
 
@@ -24,8 +27,8 @@ Result<std::unique_ptr<QemuMemory>> QemuMemory::open(int pid, const std::vector<
     if (ram.range.begin.value % kPageSize || ram.range.size % kPageSize || ram.host_address % kPageSize) {
       return Error{ErrorCode::kInvalidArgument, "guest RAM at " + hex(ram.range.begin.value) + " is not page-aligned"};
     }
-    const auto mapping = std::find_if(mappings.begin(), mappings.end(),
-                                      [&](const Mapping& m) { return m.contains(ram.host_address); });
+    const auto mapping =
+        std::find_if(mappings.begin(), mappings.end(), [&](const Mapping& m) { return m.contains(ram.host_address); });
     if (mapping == mappings.end()) {
       return Error{ErrorCode::kUnreadable, "guest RAM at " + hex(ram.range.begin.value) + " is not mapped in process " +
                                                std::to_string(pid) + " where QEMU says it is"};
@@ -75,7 +78,8 @@ PageRun QemuMemory::fetch_file(const Block& block, std::uint64_t offset, std::ui
   const std::uint64_t size = std::min<std::uint64_t>(pages * kPageSize, scratch.size() / kPageSize * kPageSize);
   std::size_t filled = 0;
   while (filled < size) {
-    const ssize_t got = ::pread(block.file->get(), scratch.data() + filled, size - filled, at + static_cast<off_t>(filled));
+    const ssize_t got =
+        ::pread(block.file->get(), scratch.data() + filled, size - filled, at + static_cast<off_t>(filled));
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) break;
     filled += static_cast<std::size_t>(got);
@@ -88,7 +92,8 @@ std::uint64_t QemuMemory::untouched_pages(std::uint64_t address, std::uint64_t p
   // Documentation/admin-guide/mm/pagemap.rst: bit 63 present, bit 62 swapped.
   std::array<std::uint64_t, 64> entries{};
   const std::uint64_t count = std::min<std::uint64_t>(pages, entries.size());
-  const ssize_t got = pagemap_ ? ::pread(pagemap_.get(), entries.data(), count * 8, static_cast<off_t>(address / kPageSize * 8)) : 0;
+  const ssize_t got =
+      pagemap_ ? ::pread(pagemap_.get(), entries.data(), count * 8, static_cast<off_t>(address / kPageSize * 8)) : 0;
   untouched = false;
   if (got < 8) return count;
   const std::uint64_t known = static_cast<std::uint64_t>(got) / 8;

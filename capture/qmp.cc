@@ -1,9 +1,10 @@
 #include "capture/qmp.h"
 
-#include <nlohmann/json.hpp>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+
+#include <nlohmann/json.hpp>
 
 #include "base/json.h"
 #include "base/text.h"
@@ -113,7 +114,8 @@ Result<json> QmpClient::transact(const json& request, int fd, std::chrono::milli
       return Error{unknown ? ErrorCode::kNotFound : ErrorCode::kIo,
                    "QMP command " + command + " failed: " + printable(text_member(*error, "desc"))};
     }
-    if (!reply.contains("return")) return Error{ErrorCode::kIo, command + ": the QMP peer sent a reply without a result"};
+    if (!reply.contains("return"))
+      return Error{ErrorCode::kIo, command + ": the QMP peer sent a reply without a result"};
     return std::move(reply["return"]);
   }
   return Error{ErrorCode::kIo, command + ": the QMP peer sends events but no reply"};

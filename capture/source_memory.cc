@@ -9,8 +9,8 @@ namespace hvd {
 namespace {
 
 const PhysRange* range_of(const std::vector<PhysRange>& ranges, PhysAddr at) {
-  const auto next = std::upper_bound(ranges.begin(), ranges.end(), at,
-                                     [](PhysAddr a, const PhysRange& r) { return a < r.begin; });
+  const auto next =
+      std::upper_bound(ranges.begin(), ranges.end(), at, [](PhysAddr a, const PhysRange& r) { return a < r.begin; });
   if (next == ranges.begin() || !std::prev(next)->contains(at)) return nullptr;
   return &*std::prev(next);
 }

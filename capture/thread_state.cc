@@ -43,7 +43,9 @@ class SeizedThread {
     if ((status >> 16) != PTRACE_EVENT_STOP) thread->pending_signal_ = WSTOPSIG(status);
     return thread;
   }
-  ~SeizedThread() { ::ptrace(PTRACE_DETACH, tid_, nullptr, reinterpret_cast<void*>(static_cast<long>(pending_signal_))); }
+  ~SeizedThread() {
+    ::ptrace(PTRACE_DETACH, tid_, nullptr, reinterpret_cast<void*>(static_cast<long>(pending_signal_)));
+  }
 
   Result<user_regs_struct> registers() const {
     user_regs_struct regs{};
@@ -110,11 +112,12 @@ Registers to_registers(int tid, const user_regs_struct& in) {
   Registers out;
   out.id = static_cast<std::uint32_t>(tid);
   const std::pair<Reg, std::uint64_t> values[] = {
-      {Reg::kRax, in.rax}, {Reg::kRbx, in.rbx}, {Reg::kRcx, in.rcx}, {Reg::kRdx, in.rdx}, {Reg::kRsi, in.rsi},
-      {Reg::kRdi, in.rdi}, {Reg::kRbp, in.rbp}, {Reg::kRsp, in.rsp}, {Reg::kR8, in.r8},   {Reg::kR9, in.r9},
-      {Reg::kR10, in.r10}, {Reg::kR11, in.r11}, {Reg::kR12, in.r12}, {Reg::kR13, in.r13}, {Reg::kR14, in.r14},
-      {Reg::kR15, in.r15}, {Reg::kRip, in.rip}, {Reg::kRflags, in.eflags}, {Reg::kOrigRax, in.orig_rax},
-      {Reg::kCs, in.cs},   {Reg::kSs, in.ss},   {Reg::kFsBase, in.fs_base}};
+      {Reg::kRax, in.rax}, {Reg::kRbx, in.rbx},       {Reg::kRcx, in.rcx},          {Reg::kRdx, in.rdx},
+      {Reg::kRsi, in.rsi}, {Reg::kRdi, in.rdi},       {Reg::kRbp, in.rbp},          {Reg::kRsp, in.rsp},
+      {Reg::kR8, in.r8},   {Reg::kR9, in.r9},         {Reg::kR10, in.r10},          {Reg::kR11, in.r11},
+      {Reg::kR12, in.r12}, {Reg::kR13, in.r13},       {Reg::kR14, in.r14},          {Reg::kR15, in.r15},
+      {Reg::kRip, in.rip}, {Reg::kRflags, in.eflags}, {Reg::kOrigRax, in.orig_rax}, {Reg::kCs, in.cs},
+      {Reg::kSs, in.ss},   {Reg::kFsBase, in.fs_base}};
   for (const auto& [reg, value] : values) out.set(reg, value);
   return out;
 }

@@ -170,7 +170,8 @@ Result<MaybeKey> try_scrypt(const Stanza& stanza, const Passphrase& passphrase) 
                        std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (!decimal) return malformed("a scrypt work factor is not a canonical number");
   const auto work = static_cast<unsigned>(std::stoul(digits));
-  if (work > kMaxScryptWork) return Error{ErrorCode::kUnsupported, "the scrypt work factor 2^" + digits + " is too large"};
+  if (work > kMaxScryptWork)
+    return Error{ErrorCode::kUnsupported, "the scrypt work factor 2^" + digits + " is too large"};
   if (stanza.body.size() != kWrappedFileKeySize) return malformed("a scrypt body is not 32 bytes");
   const SecretBytes key = HVD_TRY(scrypt_key(passphrase, *salt, work));
   return unwrap_key(key, stanza.body);

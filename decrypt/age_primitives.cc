@@ -72,8 +72,8 @@ std::optional<Bytes> from_base64_unpadded(std::string_view text) {
 Bytes wrap_key(const SecretBytes& key, ByteView plaintext) {
   const Nonce zero{};
   Bytes out(plaintext.size() + kTag);
-  crypto_aead_chacha20poly1305_ietf_encrypt(u8(MutableBytes(out)), nullptr, u8(plaintext), plaintext.size(), nullptr,
-                                            0, nullptr, zero.data(), key.data());
+  crypto_aead_chacha20poly1305_ietf_encrypt(u8(MutableBytes(out)), nullptr, u8(plaintext), plaintext.size(), nullptr, 0,
+                                            nullptr, zero.data(), key.data());
   return out;
 }
 
@@ -102,7 +102,9 @@ Bytes stream_seal(const SecretBytes& file_key, ByteView plaintext) {
 }
 
 Result<SecretBytes> stream_open(const SecretBytes& file_key, ByteView payload) {
-  const auto damaged = [](const char* why) { return Error{ErrorCode::kCorrupt, std::string("the age payload ") + why}; };
+  const auto damaged = [](const char* why) {
+    return Error{ErrorCode::kCorrupt, std::string("the age payload ") + why};
+  };
   if (payload.size() < kStreamNonce + kTag) return damaged("is cut short");
   const SecretBytes key = hkdf_sha256(file_key.view(), payload.first(kStreamNonce), "payload");
   payload = payload.subspan(kStreamNonce);

@@ -73,8 +73,8 @@ Result<PartitionKeys> Keyring::keys_for(const DumpId& dump, std::uint32_t partit
   if (damage) return *damage;
   std::string recipients;
   for (const KeySlot& slot : slots) recipients += (recipients.empty() ? "" : ", ") + slot.recipient;
-  return Error{ErrorCode::kAuthentication,
-               "wrong key: none of the identities given fits; it is sealed to " + (recipients.empty() ? "nobody" : recipients)};
+  return Error{ErrorCode::kAuthentication, "wrong key: none of the identities given fits; it is sealed to " +
+                                               (recipients.empty() ? "nobody" : recipients)};
 }
 
 Result<std::unique_ptr<Opener>> Keyring::unlock(const DumpId& dump, std::uint32_t partition,

@@ -24,8 +24,7 @@ class Keyring final : public KeyProvider {
                                          const std::vector<KeySlot>& slots) const override;
 
   /// As unlock(), but gives the keys themselves (to grant them on).
-  Result<PartitionKeys> keys_for(const DumpId& dump, std::uint32_t partition,
-                                 const std::vector<KeySlot>& slots) const;
+  Result<PartitionKeys> keys_for(const DumpId& dump, std::uint32_t partition, const std::vector<KeySlot>& slots) const;
 
   /// True when one of the identities is the recipient a slot is labelled with.
   bool matches(const KeySlot& slot) const;

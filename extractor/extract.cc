@@ -80,7 +80,8 @@ Result<void> write_raw(const Image& image, const std::string& output, const std:
   }
   const auto& ranges = image.memory->ranges();
   HVD_TRY(file.resize(ranges.empty() ? 0 : ranges.back().begin.value + ranges.back().size));
-  if (total_size(pieces) != total_size(ranges)) damage.push_back("pages that are not in the dump read as zero in a raw image");
+  if (total_size(pieces) != total_size(ranges))
+    damage.push_back("pages that are not in the dump read as zero in a raw image");
   return file.commit();
 }
 
@@ -104,7 +105,8 @@ CommandOutcome run_partition(const ExtractOptions& options) {
     HVD_TRY(write_raw(image, options.output, options.dump, problems));
     return tell(image.name, problems);
   }
-  const GuestCore core = image.role == Role::kHypervisor ? plan_process_core(image) : plan_guest_core(image, options.output);
+  const GuestCore core =
+      image.role == Role::kHypervisor ? plan_process_core(image) : plan_guest_core(image, options.output);
   problems.insert(problems.end(), core.problems.begin(), core.problems.end());
   HVD_TRY(write_elf(core, image, options.output, options.dump, problems));
   if (core.gdb_script) HVD_TRY(write_whole_file(options.output + ".gdb", as_bytes(*core.gdb_script)));
@@ -128,7 +130,8 @@ Result<ExitCode> extract_one_hypervisor(const format::Dump& dump, const format::
 std::string core_name(const std::string& partition) {
   std::string name = partition.substr(partition.find(':') + 1);
   for (char& c : name) {
-    const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
+    const bool plain =
+        (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
     if (!plain) c = '_';
   }
   return name + ".core";
@@ -182,17 +185,20 @@ void add_extract_commands(CLI::App& app, CommandOutcome& outcome) {
   };
   auto* list = add("list", "List the partitions", run_list);
   auto* verify = add("verify", "Check the signatures of all records", run_verify);
-  verify->add_option("--signer", options->signer, "The agent's public key (64 hexadecimal digits), known from elsewhere");
+  verify->add_option("--signer", options->signer,
+                     "The agent's public key (64 hexadecimal digits), known from elsewhere");
   for (CLI::App* command : {list, verify}) command->add_flag("--json", options->json, "Print JSON");
   auto* hypervisor = add("hypervisor", "Write the hypervisor image: no tenant's memory", run_hypervisor);
   auto* partition = add("partition", "Write one partition for a debugger", run_partition);
   partition->add_option("name", options->partition, "The partition")->required();
-  partition->add_option("--format", options->format, "elf (gdb, crash, drgn) or raw")->check(CLI::IsMember({"elf", "raw", "dmp"}));
+  partition->add_option("--format", options->format, "elf (gdb, crash, drgn) or raw")
+      ->check(CLI::IsMember({"elf", "raw", "dmp"}));
   partition->add_option("--class", options->classes, "Only these page classes")->delimiter(',');
   for (CLI::App* command : {hypervisor, partition}) {
     command->add_option("-o,--output", options->output, "File to write")->required();
     command->add_option("--identity", options->identities, "age identity file, or .hvgrant (may repeat)");
-    command->add_option("--passphrase-file", options->passphrases, "File with a passphrase in its first line (may repeat)");
+    command->add_option("--passphrase-file", options->passphrases,
+                        "File with a passphrase in its first line (may repeat)");
   }
 }
 

@@ -1,9 +1,11 @@
 #include "extractor/gdb_script.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "base/text.h"
 #include "guest/linux/modules.h"
+#include "guest/linux/tasks.h"
 
 namespace hvd {
 namespace {
@@ -27,7 +29,7 @@ set confirm off
 set print thread-events off
 python
 import os
-release, build, slide, core, cpu = @VALUES@
+release, build, slide, core, pid = @VALUES@
 modules = {
 @MODULES@}
 script = os.path.realpath(@SELF@)
@@ -56,11 +58,42 @@ for folder in folders:
                 missing.discard(stem)
             except gdb.error as error:
                 print(name + ": " + str(error))
+# The kernel's entry code has no call frame information; what it saved is a struct pt_regs at the stack pointer
+# (arch/x86/include/asm/ptrace.h), from which the interrupted code goes on.
+import gdb.unwinder
+class Frame:
+    def __init__(self, sp, pc):
+        self.sp, self.pc = sp, pc
+class EntryUnwinder(gdb.unwinder.Unwinder):
+    places = {"r15": 0, "r14": 8, "r13": 16, "r12": 24, "rbp": 32, "rbx": 40, "rip": 128, "rsp": 152}
+    def __init__(self):
+        super().__init__("kernel entry")
+    def __call__(self, pending):
+        pc, sp = int(pending.read_register("rip")) & (1 << 64) - 1, int(pending.read_register("rsp")) & (1 << 64) - 1
+        symbol = gdb.execute("info symbol " + hex(pc - 1), to_string=True)
+        if not symbol.startswith(("asm_exc_", "asm_sysvec_", "asm_common_interrupt", "asm_spurious_interrupt")):
+            return None
+        try:
+            memory = gdb.selected_inferior().read_memory(sp, 168).tobytes()
+        except gdb.MemoryError:
+            return None
+        if not int.from_bytes(memory[128:136], "little"):
+            return None
+        frame = pending.create_unwind_info(Frame(pending.read_register("rsp"), pending.read_register("rip")))
+        for name, at in self.places.items():
+            kind = pending.read_register(name).type
+            frame.add_saved_register(name, gdb.Value(memory[at:at + 8], gdb.lookup_type("unsigned long")).cast(kind))
+        return frame
+gdb.unwinder.register_unwinder(None, EntryUnwinder(), True)
 # core-file takes the rest of the line as it is: no quotes.
-gdb.execute("core-file " + os.path.join(os.path.dirname(script), core))
-threads = sorted(gdb.selected_inferior().threads(), key=lambda thread: thread.num)
-if cpu < len(threads):
-    threads[cpu].switch()
+try:
+    gdb.execute("core-file " + os.path.join(os.path.dirname(script), core))
+except gdb.error as error:
+    print(error)
+# By pid, since all idle CPUs have 0 and gdb takes them for one thread.
+for thread in gdb.selected_inferior().threads():
+    if thread.ptid[1] == pid:
+        thread.switch()
 end
 )";
 
@@ -69,18 +102,23 @@ end
 std::string gdb_script(const linux_guest::Kernel& kernel, const linux_guest::Crash& crash, const std::string& core) {
   const auto& info = kernel.info();
   const std::string name = core.substr(core.rfind('/') + 1);
-  // Threads are numbered by the NT_PRSTATUS notes, one for each CPU whose registers are known.
-  unsigned thread = 0;
-  for (unsigned cpu = 0; cpu < crash.cpu.value_or(0); ++cpu) thread += kernel.registers_of(cpu) != nullptr;
+  // Threads carry the pid of the task that ran on their CPU.
+  const auto task = linux_guest::current_task(kernel, crash.cpu.value_or(0));
+  const auto running = task ? linux_guest::read_task(kernel, *task) : Result<linux_guest::Task>(task.error());
   std::string values = "(" + quoted(info.release()) + ", " + quoted(info.build_id()) + ", " +
-                       hex(info.kaslr_offset().value_or(0)) + ", " + quoted(name) + ", " + std::to_string(thread) + ")";
+                       hex(info.kaslr_offset().value_or(0)) + ", " + quoted(name) + ", " +
+                       std::to_string(running ? running->pid : 0) + ")";
   std::string modules;
   std::vector<std::string> ignored;
   for (const linux_guest::Module& module : linux_guest::read_modules(kernel, ignored)) {
     std::string sections;
     for (const auto& section : linux_guest::read_module_sections(kernel, module)) {
       // Only what gdb's command line takes as it is; a module has no honest section of another form.
-      if (section.name.empty() || section.name.find_first_not_of(kSectionCharacters) != std::string::npos) continue;
+      // Initialisation code is freed after loading; its addresses are others' by now.
+      if (section.name.empty() || section.name.starts_with(".init") ||
+          section.name.find_first_not_of(kSectionCharacters) != std::string::npos) {
+        continue;
+      }
       sections += "(" + quoted(section.name) + ", " + hex(section.address.value) + "), ";
     }
     if (!sections.empty()) modules += "    " + quoted(module.name) + ": (" + sections + "),\n";
@@ -88,8 +126,10 @@ std::string gdb_script(const linux_guest::Kernel& kernel, const linux_guest::Cra
   std::string out(kScript);
   out.replace(out.find("@VALUES@"), 8, values);
   out.replace(out.find("@MODULES@"), 9, modules);
+  std::error_code ignored_error;
+  const auto absolute = std::filesystem::absolute(core, ignored_error);
   // gdb does not tell a script its own name; an absolute one is what still works from another folder.
-  out.replace(out.find("@SELF@"), 6, quoted(core + ".gdb"));
+  out.replace(out.find("@SELF@"), 6, quoted(absolute.string() + ".gdb"));
   return out;
 }
 

@@ -28,8 +28,9 @@ void print_json(const json& value) { std::puts(value.dump(2, ' ', false, json::e
 json partition_json(const format::DumpPartition& partition) {
   json recipients = json::array();
   for (const KeySlot& slot : partition.slots) recipients.push_back(printable(slot.recipient));
-  return {{"name", printable(partition.name)}, {"role", name_of(partition.role)}, {"state", name_of(partition.state)},
-          {"reason", printable(partition.reason)}, {"sealed", partition.sealed}, {"recipients", recipients},
+  return {{"name", printable(partition.name)},    {"role", name_of(partition.role)},
+          {"state", name_of(partition.state)},    {"reason", printable(partition.reason)},
+          {"sealed", partition.sealed},           {"recipients", recipients},
           {"total_bytes", partition.total_bytes}, {"stored_bytes", partition.stored_bytes}};
 }
 
@@ -41,9 +42,10 @@ CommandOutcome run_list(const ExtractOptions& options) {
   const format::Dump dump = HVD_TRY(format::Dump::open(options.dump));
   if (options.json) {
     json agent = parse_json_object(as_bytes(dump.agent()));
-    json out{{"id", format::text_of(dump.id())}, {"created", utc(dump.created_ns())}, {"signer", key_text(dump.signer())},
-             {"agent", agent.is_object() ? agent : json::object()}, {"complete", dump.complete()},
-             {"problems", json::array()}, {"partitions", json::array()}};
+    json out{{"id", format::text_of(dump.id())},  {"created", utc(dump.created_ns())},
+             {"signer", key_text(dump.signer())}, {"agent", agent.is_object() ? agent : json::object()},
+             {"complete", dump.complete()},       {"problems", json::array()},
+             {"partitions", json::array()}};
     for (const std::string& problem : dump.problems()) out["problems"].push_back(printable(problem));
     for (const auto& partition : dump.partitions()) out["partitions"].push_back(partition_json(partition));
     print_json(out);
@@ -77,9 +79,13 @@ CommandOutcome run_verify(const ExtractOptions& options) {
   if (options.json) {
     json problems = json::array();
     for (const std::string& problem : result.problems) problems.push_back(printable(problem));
-    print_json({{"good", result.good()}, {"complete", result.complete}, {"signer", key_text(result.signer)},
-                {"records", result.records}, {"signed_records", result.signed_records},
-                {"unsigned_records", result.unsigned_records}, {"problems", problems}});
+    print_json({{"good", result.good()},
+                {"complete", result.complete},
+                {"signer", key_text(result.signer)},
+                {"records", result.records},
+                {"signed_records", result.signed_records},
+                {"unsigned_records", result.unsigned_records},
+                {"problems", problems}});
   } else {
     std::printf("%llu records, %llu of them signed by %s\n", static_cast<unsigned long long>(result.records),
                 static_cast<unsigned long long>(result.signed_records), key_text(result.signer).c_str());

@@ -87,7 +87,8 @@ GuestCore plan_guest_core(const Image& image, const std::string& output) {
   core.plan.pieces = elf::readable_pieces(*image.memory);
   const auto kernel = Kernel::open(image);
   if (!kernel) {
-    core.problems.push_back("no Linux kernel was recognised, so memory is given by physical address only: " + kernel.error().message);
+    core.problems.push_back("no Linux kernel was recognised, so memory is given by physical address only: " +
+                            kernel.error().message);
     plain_loads(core.plan.pieces, core.plan.loads);
     for (const Registers& registers : image.registers) {
       core.plan.notes.push_back(elf::prstatus_note(registers, registers.id + 1));
@@ -101,7 +102,9 @@ GuestCore plan_guest_core(const Image& image, const std::string& output) {
   auto mappings = tables.mappings(kKernelBegin, kEspFixBegin - 1, kMaxMappings, unreadable);
   const auto above = tables.mappings(kEspFixEnd + 1, kKernelEnd, kMaxMappings, unreadable);
   mappings.insert(mappings.end(), above.begin(), above.end());
-  if (unreadable > 0) core.problems.push_back("some kernel page tables are missing or too scattered; what they map is given by physical address only");
+  if (unreadable > 0)
+    core.problems.push_back(
+        "some kernel page tables are missing or too scattered; what they map is given by physical address only");
   for (const PageMapping& mapping : mappings) add_loads(mapping, core.plan.pieces, core.plan.loads);
   add_unmapped(core.plan.pieces, core.plan.loads);
   add_cpus(**kernel, core.plan.notes);
@@ -119,7 +122,8 @@ GuestCore plan_process_core(const Image& image) {
   GuestCore core;
   core.plan.pieces = elf::readable_pieces(*image.memory);
   for (const PhysRange& piece : core.plan.pieces) core.plan.loads.push_back({piece, piece.begin.value, 0});
-  for (const Registers& registers : image.registers) core.plan.notes.push_back(elf::prstatus_note(registers, registers.id));
+  for (const Registers& registers : image.registers)
+    core.plan.notes.push_back(elf::prstatus_note(registers, registers.id));
   for (const Note& note : image.notes) core.plan.notes.push_back(note);
   // What the agent knew (versions, command line, device tree) goes along; debuggers skip a note they do not know.
   const ByteView facts = as_bytes(image.facts);

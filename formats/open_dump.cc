@@ -45,8 +45,12 @@ Result<OpenedDump> open_dump(const std::string& path, const KeyProvider& keys, c
   if (std::memcmp(magic.data(), format::kFileMagic.data(), format::kFileMagic.size()) == 0) {
     return open_hvd(path, keys, only);
   }
-  auto image = std::memcmp(magic.data(), "\x7f" "ELF", 4) == 0 ? elf::open_core(source, base_name(path))
-                                                              : open_kdumpfile(path, base_name(path));
+  auto image = std::memcmp(magic.data(),
+                           "\x7f"
+                           "ELF",
+                           4) == 0
+                   ? elf::open_core(source, base_name(path))
+                   : open_kdumpfile(path, base_name(path));
   if (!image) return std::move(image).error().in(path);
   if (!only.empty() && only != image->name) {
     return Error{ErrorCode::kNotFound, path + " holds one machine, " + image->name + ", and no partition " + only};

@@ -10,7 +10,7 @@
 namespace hvd {
 
 struct OpenedDump {
-  std::string id;       // of an .hvd: 32 hexadecimal digits
+  std::string id;  // of an .hvd: 32 hexadecimal digits
   std::uint64_t created_ns = 0;
   std::string agent = "{}";  // a JSON object
   bool complete = true;

@@ -13,10 +13,10 @@ struct DecryptOptions {
   std::string dump;
   std::string partition;
   std::string output;
-  std::string recipient;               // grant: age1...
+  std::string recipient;  // grant: age1...
   std::vector<std::string> identities;
   std::vector<std::string> passphrases;
-  std::vector<std::string> classes;    // grant
+  std::vector<std::string> classes;  // grant
   std::size_t slot = 0;
   bool json = false;
 };

@@ -43,7 +43,8 @@ CommandOutcome run_keygen(const DecryptOptions& options) {
   ::gmtime_r(&now, &parts);
   char created[32];
   std::strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  std::string text = std::string("# created: ") + created + "\n# public key: " + recipient + "\n" + identity.text() + "\n";
+  std::string text =
+      std::string("# created: ") + created + "\n# public key: " + recipient + "\n" + identity.text() + "\n";
   const auto written = write_whole_file(options.output, as_bytes(text));
   sodium_memzero(text.data(), text.size());
   if (!written) return written.error();
@@ -58,7 +59,9 @@ CommandOutcome run_list(const DecryptOptions& options) {
   for (const auto& partition : dump.partitions()) {
     json slots = json::array();
     for (std::size_t i = 0; i < partition.slots.size(); ++i) {
-      slots.push_back({{"slot", i}, {"recipient", printable(partition.slots[i].recipient)}, {"yours", keys.matches(partition.slots[i])}});
+      slots.push_back({{"slot", i},
+                       {"recipient", printable(partition.slots[i].recipient)},
+                       {"yours", keys.matches(partition.slots[i])}});
     }
     out.push_back({{"partition", printable(partition.name)}, {"sealed", partition.sealed}, {"slots", slots}});
     if (options.json) continue;
@@ -77,7 +80,8 @@ CommandOutcome run_slot(const DecryptOptions& options) {
   const format::Dump dump = HVD_TRY(format::Dump::open(options.dump));
   const format::DumpPartition* partition = HVD_TRY(dump.find(options.partition));
   if (options.slot >= partition->slots.size()) {
-    return Error{ErrorCode::kNotFound, "partition " + options.partition + " has " + std::to_string(partition->slots.size()) + " key slots"};
+    return Error{ErrorCode::kNotFound,
+                 "partition " + options.partition + " has " + std::to_string(partition->slots.size()) + " key slots"};
   }
   HVD_TRY(write_whole_file(options.output, partition->slots[options.slot].blob, options.dump));
   return ExitCode::kDone;
@@ -89,9 +93,11 @@ CommandOutcome run_grant(const DecryptOptions& options) {
   const Keyring keyring = HVD_TRY(Keyring::load(options.identities, options.passphrases));
   const format::Dump dump = HVD_TRY(format::Dump::open(options.dump));
   const format::DumpPartition* partition = HVD_TRY(dump.find(options.partition));
-  if (!partition->sealed) return Error{ErrorCode::kInvalidArgument, "partition " + options.partition + " is not sealed: there is nothing to grant"};
-  const PartitionKeys keys =
-      HVD_TRY(with_context(keyring.keys_for(dump.id(), partition->number, partition->slots), "partition " + options.partition));
+  if (!partition->sealed)
+    return Error{ErrorCode::kInvalidArgument,
+                 "partition " + options.partition + " is not sealed: there is nothing to grant"};
+  const PartitionKeys keys = HVD_TRY(
+      with_context(keyring.keys_for(dump.id(), partition->number, partition->slots), "partition " + options.partition));
   const Bytes grant = HVD_TRY(make_grant(keys, dump.id(), partition->number, recipient, classes));
   HVD_TRY(write_whole_file(options.output, grant, options.dump));
   return ExitCode::kDone;

@@ -16,13 +16,15 @@ void add_decrypt_commands(CLI::App& app, CommandOutcome& outcome) {
   CLI::App* slot = add("slot", "Take a key slot out of a dump, for age -d", run_slot);
   CLI::App* recover = add("recover", "Write one partition, unsealed, as a dump of its own", run_recover);
   CLI::App* grant = add("grant", "Let somebody else open a partition, or some classes of it", run_grant);
-  for (CLI::App* command : {list, slot, recover, grant}) command->add_option("dump", options->dump, "The .hvd dump")->required();
+  for (CLI::App* command : {list, slot, recover, grant})
+    command->add_option("dump", options->dump, "The .hvd dump")->required();
   for (CLI::App* command : {slot, recover, grant}) {
     command->add_option("--partition", options->partition, "The partition")->required();
   }
   for (CLI::App* command : {list, recover, grant}) {
     command->add_option("--identity", options->identities, "age identity file, or .hvgrant (may repeat)");
-    command->add_option("--passphrase-file", options->passphrases, "File with a passphrase in its first line (may repeat)");
+    command->add_option("--passphrase-file", options->passphrases,
+                        "File with a passphrase in its first line (may repeat)");
   }
   for (CLI::App* command : {keygen, slot, recover, grant}) {
     command->add_option("-o,--output", options->output, "File to write")->required();

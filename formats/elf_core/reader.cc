@@ -83,12 +83,16 @@ class CoreMemory final : public PhysicalMemory {
 
 Result<Core> read_core(const ByteSource& source) {
   const auto header = HVD_TRY(read_struct<FileHeader>(source, 0));
-  if (std::memcmp(header.ident, "\x7f" "ELF\x02\x01", 6) != 0) {
+  if (std::memcmp(header.ident,
+                  "\x7f"
+                  "ELF\x02\x01",
+                  6) != 0) {
     return Error{ErrorCode::kUnsupported, "not a 64-bit little-endian ELF file"};
   }
   if (header.type != kTypeCore) return Error{ErrorCode::kUnsupported, "an ELF file, but not a core"};
   if (header.machine != kMachineX86_64) {
-    return Error{ErrorCode::kUnsupported, "a core of machine type " + std::to_string(header.machine) + "; only x86-64 is read"};
+    return Error{ErrorCode::kUnsupported,
+                 "a core of machine type " + std::to_string(header.machine) + "; only x86-64 is read"};
   }
   const std::uint64_t count = HVD_TRY(header_count(source, header));
   if (header.phentsize != sizeof(ProgramHeader) || count > kMaxHeaders) {
@@ -105,9 +109,10 @@ Result<Core> read_core(const ByteSource& source) {
   for (const ProgramHeader& program : core.headers) {
     if (program.type != kNote) continue;
     notes_size += program.filesz;
-    if (program.filesz > kMaxNotes || notes_size > kMaxNotes) return Error{ErrorCode::kCorrupt, "the ELF notes claim to be larger than any are"};
-    const Bytes segment = HVD_TRY(
-        with_context(source.read(program.offset, static_cast<std::size_t>(program.filesz)), "ELF notes"));
+    if (program.filesz > kMaxNotes || notes_size > kMaxNotes)
+      return Error{ErrorCode::kCorrupt, "the ELF notes claim to be larger than any are"};
+    const Bytes segment =
+        HVD_TRY(with_context(source.read(program.offset, static_cast<std::size_t>(program.filesz)), "ELF notes"));
     auto notes = HVD_TRY(parse_notes(segment));
     core.notes.insert(core.notes.end(), std::make_move_iterator(notes.begin()), std::make_move_iterator(notes.end()));
   }

@@ -11,7 +11,7 @@ namespace hvd::elf {
 
 /// One PT_LOAD. Several may show the same memory.
 struct LoadSegment {
-  PhysRange memory;         // of the source; must lie inside one of the pieces
+  PhysRange memory;  // of the source; must lie inside one of the pieces
   std::uint64_t vaddr = 0;
   std::uint64_t paddr = 0;
 };

@@ -60,6 +60,7 @@ Result<Catalog> read_index(const RecordReader& reader) {
     const auto entry = in.read<IndexEntry>();
     // One record named again and again would be read as often.
     if (!seen.emplace(entry.partition, entry.type, entry.sequence).second) {
+      if (catalog.unused.empty()) catalog.problems.push_back("the index names records twice");
       catalog.unused.push_back(
           {entry.file_offset, static_cast<RecordType>(std::uint16_t{entry.type}), entry.partition, entry.sequence});
       continue;

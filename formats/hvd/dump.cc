@@ -94,14 +94,18 @@ PublicKey Dump::signer() const {
 }
 
 DumpPartition* Dump::by_number(std::uint32_t number) {
-  const auto at = std::find_if(partitions_.begin(), partitions_.end(),
-                               [&](const DumpPartition& p) { return p.number == number; });
+  const auto at =
+      std::find_if(partitions_.begin(), partitions_.end(), [&](const DumpPartition& p) { return p.number == number; });
   return at == partitions_.end() ? nullptr : &*at;
 }
 
 void Dump::collect_partitions() {
   for (const RecordPlace& place : catalog_.records) {
-    if (auto done = read_visible(place); !done) problems_.push_back(done.error().message);
+    if (auto done = read_visible(place); !done) {
+      problems_.push_back(done.error().message);
+      DumpPartition* partition = by_number(place.partition);
+      if (partition && place.type == RecordType::kKeySlot) ++partition->damaged_slots;
+    }
   }
   for (DumpPartition& partition : partitions_) {
     if (partition.state == PartitionState::kIncomplete && partition.reason.empty()) {
@@ -137,8 +141,8 @@ Result<void> Dump::read_visible(const RecordPlace& place) {
   }
   DumpPartition* partition = by_number(place.partition);
   if (!partition) {
-    return Error{ErrorCode::kCorrupt, "a record belongs to partition " + std::to_string(place.partition) +
-                                          ", which has no header"};
+    return Error{ErrorCode::kCorrupt,
+                 "a record belongs to partition " + std::to_string(place.partition) + ", which has no header"};
   }
   if (place.type == RecordType::kKeySlot) {
     ByteReader in(record.payload, "key slot");
@@ -179,12 +183,18 @@ Result<const DumpPartition*> Dump::find(const std::string& name) const {
     if (partition.name == name) return &partition;
     names += (names.empty() ? "" : ", ") + partition.name;
   }
-  return Error{ErrorCode::kNotFound, "the dump has no partition " + name + "; it has: " + (names.empty() ? "none" : names)};
+  return Error{ErrorCode::kNotFound,
+               "the dump has no partition " + name + "; it has: " + (names.empty() ? "none" : names)};
 }
 
 Result<std::shared_ptr<const Opener>> Dump::unlock(const DumpPartition& partition, const KeyProvider& keys) const {
   if (!partition.sealed) return std::shared_ptr<const Opener>();
   auto opener = keys.unlock(id(), partition.number, partition.slots);
+  if (!opener && partition.damaged_slots > 0 && opener.error().code == ErrorCode::kAuthentication) {
+    return Error{ErrorCode::kCorrupt, "partition " + partition.name +
+                                          ": damaged key slot: " + std::to_string(partition.damaged_slots) +
+                                          " of its key slots cannot be read, and no other one fits"};
+  }
   if (!opener) return std::move(opener).error().in("partition " + partition.name);
   return std::shared_ptr<const Opener>(std::move(*opener));
 }

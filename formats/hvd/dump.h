@@ -24,7 +24,8 @@ struct DumpPartition {
   std::uint64_t total_bytes = 0;
   std::uint64_t stored_bytes = 0;
   std::vector<KeySlot> slots;
-  std::string refused;  // not empty: why this program must not read it
+  std::size_t damaged_slots = 0;  // in addition, unreadable
+  std::string refused;            // not empty: why this program must not read it
 };
 
 class Dump {

@@ -9,8 +9,8 @@
 namespace hvd::format {
 namespace {
 
-constexpr std::size_t kCachedMaps = 64;      // 10 MiB
-constexpr std::size_t kCachedChunks = 256;   // 64 MiB at our writer's chunk size
+constexpr std::size_t kCachedMaps = 64;     // 10 MiB
+constexpr std::size_t kCachedChunks = 256;  // 64 MiB at our writer's chunk size
 
 constexpr std::uint64_t kEndOfAddresses = std::uint64_t{1} << 58;  // SPEC.md, "Limits": segments are 32-bit numbers
 
@@ -42,7 +42,8 @@ Result<std::shared_ptr<const PageMap>> HvdMemory::map_of(std::uint32_t segment) 
   if (auto cached = maps_.find(segment)) return cached;
   const auto place = segments_.find(segment);
   if (place == segments_.end()) return std::shared_ptr<const PageMap>();
-  if (place->second.map_offset == 0) return maps_.insert(segment, PageMap::from_chunks(segment, place->second.salvaged));
+  if (place->second.map_offset == 0)
+    return maps_.insert(segment, PageMap::from_chunks(segment, place->second.salvaged));
   const Record record =
       HVD_TRY(reader_.read_expected({place->second.map_offset, RecordType::kMap, partition_, segment}));
   const Bytes raw = HVD_TRY(reader_.block(record, opener_.get()));
@@ -88,8 +89,8 @@ Extent HvdMemory::condition_of(const PageMap* map, std::uint32_t page) const {
 }
 
 std::uint64_t HvdMemory::bound_by_ranges(PhysAddr at, bool& inside) const {
-  const auto after = std::upper_bound(ranges_.begin(), ranges_.end(), at,
-                                      [](PhysAddr a, const PhysRange& r) { return a < r.begin; });
+  const auto after =
+      std::upper_bound(ranges_.begin(), ranges_.end(), at, [](PhysAddr a, const PhysRange& r) { return a < r.begin; });
   inside = after != ranges_.begin() && std::prev(after)->contains(at);
   if (inside) return std::prev(after)->begin.value + std::prev(after)->size - at.value;
   return after == ranges_.end() ? ~at.value : after->begin.value - at.value;
@@ -133,15 +134,14 @@ Result<std::size_t> HvdMemory::read_some(PhysAddr at, MutableBytes out) const {
     return Error{ErrorCode::kNotCaptured, page_text(at) + " is not memory of this partition"};
   }
   const std::uint64_t in_page = at.value % kPageBytes;
-  const auto size = static_cast<std::size_t>(std::min<std::uint64_t>({out.size(), kPageBytes - in_page, exact_ ? in_range : kPageBytes}));
+  const auto size = static_cast<std::size_t>(
+      std::min<std::uint64_t>({out.size(), kPageBytes - in_page, exact_ ? in_range : kPageBytes}));
   const auto segment = static_cast<std::uint32_t>(at.value / kSegmentBytes);
   const auto map = HVD_TRY(with_context(map_of(segment), page_text(at)));
   const auto page = static_cast<std::uint32_t>(at.value % kSegmentBytes / kPageBytes);
   const Extent condition = condition_of(map.get(), page);
   switch (condition.kind) {
-    case Extent::Kind::kZero:
-      std::memset(out.data(), 0, size);
-      return size;
+    case Extent::Kind::kZero: std::memset(out.data(), 0, size); return size;
     case Extent::Kind::kAbsent:
       return Error{condition.reason == Absence::kUnreadable ? ErrorCode::kUnreadable : ErrorCode::kNotCaptured,
                    page_text(at) + " is not in the dump: " + std::string(name_of(condition.reason))};
@@ -150,8 +150,7 @@ Result<std::size_t> HvdMemory::read_some(PhysAddr at, MutableBytes out) const {
                                            std::string(name_of(condition.page_class)) + " was given"};
     case Extent::Kind::kUnknown:
       return Error{ErrorCode::kCorrupt, page_text(at) + " was lost: the dump is torn or damaged there"};
-    case Extent::Kind::kHole:
-      return Error{ErrorCode::kNotCaptured, page_text(at) + " is not memory of this partition"};
+    case Extent::Kind::kHole: return Error{ErrorCode::kNotCaptured, page_text(at) + " is not memory of this partition"};
     case Extent::Kind::kStored: break;
   }
   const PageLocation location = map->location(page);

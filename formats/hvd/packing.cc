@@ -38,9 +38,9 @@ Compressed compress(Codec wanted, int level, ByteView raw) {
     if (!ZSTD_isError(got)) size = got;
   } else if (wanted == Codec::kLz4) {
     out.data.resize(static_cast<std::size_t>(LZ4_compressBound(static_cast<int>(raw.size()))));
-    size = static_cast<std::size_t>(LZ4_compress_default(
-        reinterpret_cast<const char*>(raw.data()), reinterpret_cast<char*>(out.data.data()),
-        static_cast<int>(raw.size()), static_cast<int>(out.data.size())));
+    size = static_cast<std::size_t>(
+        LZ4_compress_default(reinterpret_cast<const char*>(raw.data()), reinterpret_cast<char*>(out.data.data()),
+                             static_cast<int>(raw.size()), static_cast<int>(out.data.size())));
   }
   if (size == 0 || size > raw.size() - raw.size() / 32) {
     out.data.assign(raw.begin(), raw.end());
@@ -62,10 +62,11 @@ Result<Bytes> decompress(std::uint8_t codec, ByteView data, std::size_t raw_size
       return Bytes(data.begin(), data.end());
     case Codec::kLz4: {
       Bytes out(raw_size);
-      const int got = LZ4_decompress_safe(reinterpret_cast<const char*>(data.data()),
-                                          reinterpret_cast<char*>(out.data()), static_cast<int>(data.size()),
-                                          static_cast<int>(out.size()));
-      if (got < 0 || static_cast<std::size_t>(got) != raw_size) return damaged(got < 0 ? 0 : static_cast<std::size_t>(got));
+      const int got =
+          LZ4_decompress_safe(reinterpret_cast<const char*>(data.data()), reinterpret_cast<char*>(out.data()),
+                              static_cast<int>(data.size()), static_cast<int>(out.size()));
+      if (got < 0 || static_cast<std::size_t>(got) != raw_size)
+        return damaged(got < 0 ? 0 : static_cast<std::size_t>(got));
       return out;
     }
     case Codec::kZstd: {

@@ -45,8 +45,8 @@ Result<PageMap> PageMap::parse(ByteView raw, std::uint32_t segment) {
     std::uint32_t slot = 0;
   };
   std::array<Cursor, kPageClassCount> cursors{};
-  const Error mismatch{ErrorCode::kCorrupt, "page map of segment " + std::to_string(segment) +
-                                                ": its states and its chunks do not agree"};
+  const Error mismatch{ErrorCode::kCorrupt,
+                       "page map of segment " + std::to_string(segment) + ": its states and its chunks do not agree"};
   for (std::uint32_t page = 0; page < kSegmentPages; ++page) {
     const std::uint8_t state = map.states_[page];
     if (!is_known(state)) {

@@ -44,9 +44,9 @@ Result<Record> RecordReader::read_framed(std::uint64_t file_offset) const {
     return Error{ErrorCode::kCorrupt, "record at byte " + std::to_string(file_offset) + ": " + why};
   };
   if (file_offset % kAlignment != 0) return bad("a record cannot begin there");
-  HVD_TRY(source_->read(file_offset,
-                        MutableBytes(reinterpret_cast<std::byte*>(&record.header), sizeof record.header)));
-  if (std::memcmp(record.header.magic, kRecordMagic.data(), kRecordMagic.size()) != 0) return bad("no record begins there");
+  HVD_TRY(source_->read(file_offset, MutableBytes(reinterpret_cast<std::byte*>(&record.header), sizeof record.header)));
+  if (std::memcmp(record.header.magic, kRecordMagic.data(), kRecordMagic.size()) != 0)
+    return bad("no record begins there");
   if (record.header.payload_size > kMaxPayload) {
     return bad("payload_size " + std::to_string(record.header.payload_size) + " is above the limit");
   }
@@ -89,7 +89,7 @@ namespace {
 Result<void> expect_seal(const Record& record, const Opener* opener) {
   if (record.sealed() == (opener != nullptr)) return {};
   return Error{ErrorCode::kCorrupt, describe(record) + (opener ? " is not sealed although its partition is"
-                                                                : " is sealed although its partition is not")};
+                                                               : " is sealed although its partition is not")};
 }
 
 }  // namespace
@@ -158,7 +158,8 @@ Result<Bytes> chunk_pages(const RecordReader& reader, const Record& record, cons
     Place place{reader.file_hash(), RecordType::kChunk, record.header.partition, record.header.sequence, 1};
     place.page_class = static_cast<std::uint8_t>(contents.page_class);
     place.codec = contents.codec;
-    opened = HVD_TRY(with_context(opener->open(piece_at(place, KeyName::of(contents.page_class)), data), describe(record)));
+    opened =
+        HVD_TRY(with_context(opener->open(piece_at(place, KeyName::of(contents.page_class)), data), describe(record)));
     data = opened;
   }
   return with_context(decompress(contents.codec, data, contents.pages.size() * kPageBytes), describe(record));

@@ -118,8 +118,8 @@ Result<void> RecordWriter::finish() {
     return Error{ErrorCode::kUnsupported, "the dump has more records than an index can hold; it can still be read"};
   }
   Footer footer{};
-  footer.index_offset = HVD_TRY(append_locked(RecordType::kIndex, kFlagCritical, kNoPartition, 0, index.view(),
-                                              hash_of(index.view())));
+  footer.index_offset =
+      HVD_TRY(append_locked(RecordType::kIndex, kFlagCritical, kNoPartition, 0, index.view(), hash_of(index.view())));
   HVD_TRY(checkpoint_locked());
   footer.checkpoint_offset = checkpoint_offset_;
   footer.record_count = number_ + 1;
@@ -128,7 +128,8 @@ Result<void> RecordWriter::finish() {
   const ByteView unsigned_part = bytes_of(footer).first(sizeof footer - sizeof footer.signature);
   const Signature signature = key_.sign(kFooterPurpose, dump_, keyed_hash(dump_, unsigned_part));
   std::memcpy(footer.signature, signature.data(), signature.size());
-  HVD_TRY(append_locked(RecordType::kFooter, kFlagCritical, kNoPartition, 0, bytes_of(footer), hash_of(bytes_of(footer))));
+  HVD_TRY(
+      append_locked(RecordType::kFooter, kFlagCritical, kNoPartition, 0, bytes_of(footer), hash_of(bytes_of(footer))));
   return sink_->sync();
 }
 

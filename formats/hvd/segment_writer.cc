@@ -71,7 +71,8 @@ Result<void> SegmentWriter::flush(PageClass page_class) {
   entry.page_class = static_cast<unsigned char>(page_class);
   entry.page_count = static_cast<std::uint16_t>(pending.pages.size());
   entry.ordinal = static_cast<std::uint32_t>(chunks_.size());
-  entry.file_offset = HVD_TRY(partition_.put_chunk(segment_, entry.ordinal, page_class, pending.pages, pending.contents));
+  entry.file_offset =
+      HVD_TRY(partition_.put_chunk(segment_, entry.ordinal, page_class, pending.pages, pending.contents));
   chunks_.push_back(entry);
   pending.pages.clear();
   pending.contents.clear();

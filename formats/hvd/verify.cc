@@ -49,8 +49,7 @@ Result<void> check_footer(const Dump& dump, const Record& record, const Hash& no
   HVD_TRY(in.finish_exact());
   HVD_TRY(check_footer_signature(dump.reader().file_header(), footer));
   if (std::memcmp(footer.node, node.data(), node.size()) != 0 || footer.record_count != record.header.number + 1 ||
-      footer.checkpoint_offset != checkpoint_offset ||
-      footer.file_size != record.end()) {
+      footer.checkpoint_offset != checkpoint_offset || footer.file_size != record.end()) {
     return Error{ErrorCode::kCorrupt, "footer: it was made for other contents"};
   }
   return {};
@@ -130,8 +129,7 @@ Verification verify(const Dump& dump, const std::optional<PublicKey>& expected, 
       }
       pending.clear();
     } else {
-      pending.emplace_back(record->header.number,
-                           leaf_of(dump.id(), record->header, hash_of(record->payload)));
+      pending.emplace_back(record->header.number, leaf_of(dump.id(), record->header, hash_of(record->payload)));
     }
   }
   result.unsigned_records = pending.size();

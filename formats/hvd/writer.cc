@@ -24,8 +24,8 @@ Result<DumpInfo> new_dump_info(std::string agent_json) {
   if (sodium_init() < 0) return Error{ErrorCode::kIo, "the system gives no usable randomness"};
   DumpInfo info;
   randombytes_buf(info.id.data(), info.id.size());
-  info.created_ns = static_cast<std::uint64_t>(
-      std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
+  info.created_ns =
+      static_cast<std::uint64_t>(std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
   info.agent_json = std::move(agent_json);
   return info;
 }
@@ -55,7 +55,8 @@ Result<std::unique_ptr<PartitionWriter>> DumpWriter::begin_partition(const Parti
 Result<std::uint64_t> PartitionWriter::put_block(RecordType type, std::uint64_t sequence, ByteView raw,
                                                  std::uint16_t flags) {
   if (raw.size() > kMaxRaw) {
-    return Error{ErrorCode::kUnsupported, "a metadata block of " + std::to_string(raw.size()) + " bytes is above the limit"};
+    return Error{ErrorCode::kUnsupported,
+                 "a metadata block of " + std::to_string(raw.size()) + " bytes is above the limit"};
   }
   Bytes payload = pack(raw);
   if (sealer_) {
@@ -163,11 +164,19 @@ Result<void> PartitionWriter::end(PartitionState state, const std::string& reaso
     missing += totals_.absent_pages[i];
     if (totals_.absent_pages[i]) absent[std::string(name_of(static_cast<Absence>(i)))] = totals_.absent_pages[i];
   }
-  const json summary{{"segments", totals_.segments},   {"chunks", totals_.chunks},      {"map_index_blocks", blocks},
-                     {"notes", notes_},                {"registers", register_sets_},   {"stored_pages", by_class},
-                     {"repeat_pages", totals_.repeat_pages}, {"absent_pages", absent},   {"problems", problems}};
+  const json summary{{"segments", totals_.segments},
+                     {"chunks", totals_.chunks},
+                     {"map_index_blocks", blocks},
+                     {"notes", notes_},
+                     {"registers", register_sets_},
+                     {"stored_pages", by_class},
+                     {"repeat_pages", totals_.repeat_pages},
+                     {"absent_pages", absent},
+                     {"problems", problems}};
   HVD_TRY(put_block(RecordType::kSummary, 0, as_bytes(text_of(summary))));
-  const json outcome{{"state", name_of(state)}, {"reason", reason}, {"total_bytes", (stored + missing) * kPageBytes},
+  const json outcome{{"state", name_of(state)},
+                     {"reason", reason},
+                     {"total_bytes", (stored + missing) * kPageBytes},
                      {"stored_bytes", stored * kPageBytes}};
   HVD_TRY(records_.append(RecordType::kPartitionEnd, kFlagCritical, partition_, 0, as_bytes(text_of(outcome))));
   return records_.checkpoint();

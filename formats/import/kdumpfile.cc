@@ -46,8 +46,9 @@ class KdumpMemory final : public PhysicalMemory {
     std::lock_guard lock(mutex_);  // one context, one reader at a time
     const kdump_status status = kdump_read(context_.get(), KDUMP_MACHPHYSADDR, at.value, out.data(), &got);
     if (status == KDUMP_OK && got == size) return size;
-    const ErrorCode code = status == KDUMP_ERR_NODATA ? ErrorCode::kNotCaptured
-                           : status == KDUMP_ERR_CORRUPT ? ErrorCode::kCorrupt : ErrorCode::kIo;
+    const ErrorCode code = status == KDUMP_ERR_NODATA    ? ErrorCode::kNotCaptured
+                           : status == KDUMP_ERR_CORRUPT ? ErrorCode::kCorrupt
+                                                         : ErrorCode::kIo;
     Error error{code, "address " + hex(at.value) + ": " + kdump_get_err(context_.get())};
     kdump_clear_err(context_.get());
     return error;
@@ -115,7 +116,8 @@ Result<Image> open_kdumpfile(const std::string& path, const std::string& name) {
   }
   kdump_clear_err(context.get());
   const std::uint64_t pages = number(context.get(), "max_pfn").value_or(0);
-  if (pages > (std::uint64_t{1} << 46)) return Error{ErrorCode::kCorrupt, path + ": claims more memory than addresses reach"};
+  if (pages > (std::uint64_t{1} << 46))
+    return Error{ErrorCode::kCorrupt, path + ": claims more memory than addresses reach"};
   image.memory = std::make_shared<KdumpMemory>(std::move(file), std::move(context), pages * kPageSize);
   return image;
 }

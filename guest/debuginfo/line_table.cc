@@ -30,7 +30,8 @@ Result<std::unique_ptr<LineTable>> LineTable::open(const std::string& file, std:
 }
 
 std::vector<SourceFrame> LineTable::at(VirtAddr at) const {
-  auto info = state_->symbolizer.symbolizeInlinedCode(state_->file, {at.value - state_->slide, llvm::object::SectionedAddress::UndefSection});
+  auto info = state_->symbolizer.symbolizeInlinedCode(
+      state_->file, {at.value - state_->slide, llvm::object::SectionedAddress::UndefSection});
   std::vector<SourceFrame> frames;
   if (!info) {
     llvm::consumeError(info.takeError());

@@ -28,8 +28,11 @@ Result<std::string> find_vmlinux(const std::vector<std::string>& places, const s
     std::vector<std::string> names{place};
     std::error_code ignored;
     if (std::filesystem::is_directory(place, ignored)) {
-      names = {place + "/vmlinux", place + "/vmlinux-" + release, place + "/boot/vmlinux-" + release,
-               place + "/usr/lib/debug/boot/vmlinux-" + release, place + "/lib/modules/" + release + "/vmlinux",
+      names = {place + "/vmlinux",
+               place + "/vmlinux-" + release,
+               place + "/boot/vmlinux-" + release,
+               place + "/usr/lib/debug/boot/vmlinux-" + release,
+               place + "/lib/modules/" + release + "/vmlinux",
                place + "/usr/lib/debug/lib/modules/" + release + "/vmlinux"};
       if (build_id.size() > 2) {
         names.push_back(place + "/.build-id/" + build_id.substr(0, 2) + "/" + build_id.substr(2) + ".debug");

@@ -11,23 +11,65 @@ namespace {
 constexpr std::string_view kPanic = "Kernel panic - not syncing: ";
 
 // What the kernel prints first when something goes wrong (arch/x86/mm/fault.c, lib/bug.c, kernel/watchdog.c, ...).
-constexpr std::array<std::string_view, 12> kCauses{
-    "BUG: ",           "kernel BUG at ",       "Oops: ",       "general protection fault", "watchdog: BUG: ",
-    "double fault: ",  "invalid opcode: ",     "stack segment: ", "divide error: ",        "Out of memory",
-    "watchdog: Watchdog detected", "sysrq: Trigger a crash"};
+constexpr std::array<std::string_view, 12> kCauses{"BUG: ",
+                                                   "kernel BUG at ",
+                                                   "Oops: ",
+                                                   "general protection fault",
+                                                   "watchdog: BUG: ",
+                                                   "double fault: ",
+                                                   "invalid opcode: ",
+                                                   "stack segment: ",
+                                                   "divide error: ",
+                                                   "Out of memory",
+                                                   "watchdog: Watchdog detected",
+                                                   "sysrq: Trigger a crash"};
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 // Functions that run because of a crash, not before it.
 bool is_machinery(std::string_view name) {
-  static constexpr std::array<std::string_view, 42> kNames{
-      "panic", "vpanic", "nmi_panic", "__die", "__die_body", "die", "die_addr", "oops_end", "oops_begin", "no_context",
-      "page_fault_oops", "__bad_area_nosemaphore", "bad_area_nosemaphore", "do_user_addr_fault", "do_kern_addr_fault",
-      "exc_page_fault", "exc_invalid_op", "handle_bug", "exc_general_protection", "do_error_trap", "do_trap", "exc_divide_error",
-      "kernelmode_fixup_or_oops", "dump_stack", "dump_stack_lvl", "show_stack", "make_task_dead", "crash_kexec",
-      "__crash_kexec", "machine_crash_shutdown", "native_machine_crash_shutdown", "crash_setup_regs", "delay_tsc",
-      "__const_udelay", "native_halt", "notifier_call_chain", "atomic_notifier_call_chain", "report_bug", "__warn",
-      "spurious_kernel_fault", "bust_spinlocks", "native_stop_other_cpus"};
+  static constexpr std::array<std::string_view, 42> kNames{"panic",
+                                                           "vpanic",
+                                                           "nmi_panic",
+                                                           "__die",
+                                                           "__die_body",
+                                                           "die",
+                                                           "die_addr",
+                                                           "oops_end",
+                                                           "oops_begin",
+                                                           "no_context",
+                                                           "page_fault_oops",
+                                                           "__bad_area_nosemaphore",
+                                                           "bad_area_nosemaphore",
+                                                           "do_user_addr_fault",
+                                                           "do_kern_addr_fault",
+                                                           "exc_page_fault",
+                                                           "exc_invalid_op",
+                                                           "handle_bug",
+                                                           "exc_general_protection",
+                                                           "do_error_trap",
+                                                           "do_trap",
+                                                           "exc_divide_error",
+                                                           "kernelmode_fixup_or_oops",
+                                                           "dump_stack",
+                                                           "dump_stack_lvl",
+                                                           "show_stack",
+                                                           "make_task_dead",
+                                                           "crash_kexec",
+                                                           "__crash_kexec",
+                                                           "machine_crash_shutdown",
+                                                           "native_machine_crash_shutdown",
+                                                           "crash_setup_regs",
+                                                           "delay_tsc",
+                                                           "__const_udelay",
+                                                           "native_halt",
+                                                           "notifier_call_chain",
+                                                           "atomic_notifier_call_chain",
+                                                           "report_bug",
+                                                           "__warn",
+                                                           "spurious_kernel_fault",
+                                                           "bust_spinlocks",
+                                                           "native_stop_other_cpus"};
   if (std::find(kNames.begin(), kNames.end(), name) != kNames.end()) return true;
   return name.starts_with("asm_exc_") || name.starts_with("pvpanic_") || name.starts_with("__pvpanic") ||
          name.starts_with("asm_sysvec_") || name.starts_with("panic_");
@@ -53,7 +95,8 @@ Crash find_crash(const Kernel& kernel, const std::vector<LogRecord>& log) {
       crash.time_ns = record.time_ns;
       break;
     }
-    const bool is_cause = std::any_of(kCauses.begin(), kCauses.end(), [&](std::string_view c) { return line.starts_with(c); });
+    const bool is_cause =
+        std::any_of(kCauses.begin(), kCauses.end(), [&](std::string_view c) { return line.starts_with(c); });
     if (!is_cause) continue;
     const bool hang = line.find("lockup") != std::string::npos || line.find("Watchdog detected") != std::string::npos;
     const bool fatal = !line.starts_with("Out of memory") && !line.starts_with("sysrq: ");
@@ -88,7 +131,8 @@ std::vector<std::string> bucket_frames(const Stack& stack, const Symbolizer& sym
     if (is_machinery(name)) first_cause = all.size();
   }
   for (std::size_t i = first_cause; i < all.size() && useful.size() < 5; ++i) useful.push_back(all[i]);
-  if (useful.empty()) useful.assign(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(5, all.size())));
+  if (useful.empty())
+    useful.assign(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(5, all.size())));
   return useful;
 }
 

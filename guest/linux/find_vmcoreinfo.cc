@@ -8,13 +8,16 @@ namespace hvd::linux_guest {
 namespace {
 
 constexpr std::string_view kMark = "OSRELEASE=";
-constexpr std::size_t kMaxCandidates = 64;
+constexpr std::size_t kMaxReasons = 8;
+constexpr std::size_t kMaxCandidates = 65536;  // each costs a few reads to judge
 // struct new_utsname (include/uapi/linux/utsname.h): five fields of __NEW_UTS_LEN + 1 bytes; release is the third.
 constexpr std::uint64_t kUtsField = 65;
 
 // VMCOREINFO_BYTES is one page (include/linux/vmcore_info.h), allocated page-aligned.
-std::vector<std::pair<PhysAddr, std::string>> candidates_in(const PhysicalMemory& memory) {
-  std::vector<std::pair<PhysAddr, std::string>> found;
+// Calls `judge` with each until it is satisfied.
+template <typename Judge>
+void each_candidate(const PhysicalMemory& memory, Judge judge) {
+  std::size_t found = 0;
   for (const PhysRange& range : memory.ranges()) {
     const std::uint64_t end = range.begin.value + range.size;
     std::uint64_t at = range.begin.value + (kPageSize - range.begin.value % kPageSize) % kPageSize;
@@ -35,12 +38,10 @@ std::vector<std::pair<PhysAddr, std::string>> candidates_in(const PhysicalMemory
         if (std::string_view(head, sizeof head) != kMark) continue;
         std::string page(kPageSize, '\0');
         if (!memory.read(PhysAddr{at}, std::as_writable_bytes(std::span(page)))) continue;
-        found.emplace_back(PhysAddr{at}, std::move(page));
-        if (found.size() == kMaxCandidates) return found;
+        if (judge(PhysAddr{at}, page) || ++found == kMaxCandidates) return;
       }
     }
   }
-  return found;
 }
 
 }  // namespace
@@ -55,8 +56,8 @@ Result<void> prove(const VmcoreInfo& info, const Image& image) {
   const VirtAddr release_at = *uts + info.offset("uts_namespace.name").value_or(0) + 2 * kUtsField;
   const std::string release = HVD_TRY(with_context(memory.read_string(release_at, kUtsField), "its page tables"));
   if (release != info.release()) {
-    return Error{ErrorCode::kCorrupt, "it claims release " + printable(info.release()) + " but the memory it points to says " +
-                                          printable(release)};
+    return Error{ErrorCode::kCorrupt, "it claims release " + printable(info.release()) +
+                                          " but the memory it points to says " + printable(release)};
   }
   for (const Registers& cpu : image.registers) {
     const bool in_kernel = (cpu[Reg::kCs] & 3) == 0 && cpu[Reg::kRip] >= kKernelTextMap;
@@ -72,13 +73,15 @@ Result<void> prove(const VmcoreInfo& info, const Image& image) {
 
 Result<FoundVmcoreInfo> find_vmcoreinfo(const Image& image) {
   std::vector<std::string> rejected;
+  std::size_t unheard = 0;  // whoever plants a thousand lies gets no thousand lines
   const auto judge = [&](std::string_view text, const std::string& where) -> std::optional<FoundVmcoreInfo> {
     auto info = VmcoreInfo::parse(text);
     const auto proved = info ? prove(*info, image) : Result<void>(info.error());
     if (proved) {
       return FoundVmcoreInfo{std::move(*info), std::string(text.substr(0, text.find('\0'))), where, rejected};
     }
-    rejected.push_back(where + ": " + proved.error().message);
+    if (rejected.size() < kMaxReasons) rejected.push_back(where + ": " + proved.error().message);
+    else ++unheard;
     return std::nullopt;
   };
   for (const Note& note : image.notes) {
@@ -87,8 +90,15 @@ Result<FoundVmcoreInfo> find_vmcoreinfo(const Image& image) {
   }
   // A crashed host's dump, a guest without the device: the kernel's own copy is still in its memory. A guest that
   // itself runs guests, or that rebooted by kexec, holds several.
-  for (const auto& [at, text] : candidates_in(*image.memory)) {
-    if (auto found = judge(text, "guest memory at " + hex(at.value))) return std::move(*found);
+  std::optional<FoundVmcoreInfo> believed;
+  each_candidate(*image.memory, [&](PhysAddr at, const std::string& text) {
+    believed = judge(text, "guest memory at " + hex(at.value));
+    return believed.has_value();
+  });
+  if (unheard > 0) rejected.push_back("and " + std::to_string(unheard) + " more");
+  if (believed) {
+    believed->rejected = rejected;
+    return std::move(*believed);
   }
   std::string why;
   for (const std::string& reason : rejected) why += "; " + reason;

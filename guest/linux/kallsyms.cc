@@ -38,7 +38,8 @@ Result<Bytes> read_names(const VirtualMemory& memory, VirtAddr at, std::uint64_t
       // The last step may run past the mapped kernel image: take what is there, page by page.
       std::size_t good = had;
       while (good < had + kStep &&
-             memory.read(at + good, MutableBytes(out).subspan(good, std::min<std::size_t>(kPageSize, had + kStep - good)))) {
+             memory.read(at + good,
+                         MutableBytes(out).subspan(good, std::min<std::size_t>(kPageSize, had + kStep - good)))) {
         good += kPageSize;
       }
       out.resize(std::min(good, had + kStep));
@@ -49,7 +50,8 @@ Result<Bytes> read_names(const VirtualMemory& memory, VirtAddr at, std::uint64_t
     // symbols"); before, the top bit was never set.
     std::size_t length = std::to_integer<std::size_t>(out[position++]);
     if (length & 0x80) length = (length & 0x7f) | std::to_integer<std::size_t>(out[position++]) << 7;
-    if (length == 0 || length > out.size() - position) return Error{ErrorCode::kCorrupt, "a kallsyms name has no valid length"};
+    if (length == 0 || length > out.size() - position)
+      return Error{ErrorCode::kCorrupt, "a kallsyms name has no valid length"};
     position += length;
   }
   out.resize(position);
@@ -65,7 +67,9 @@ Result<std::vector<std::string>> read_tokens(const VirtualMemory& memory, VirtAd
   std::uint32_t expected = 0;
   for (std::size_t i = 0; i < kTokens; ++i) {
     const std::uint16_t offset = in.read<le16>();
-    if (offset != expected) in.fail("entry " + std::to_string(i) + " is " + std::to_string(offset) + " instead of " + std::to_string(expected));
+    if (offset != expected)
+      in.fail("entry " + std::to_string(i) + " is " + std::to_string(offset) + " instead of " +
+              std::to_string(expected));
     if (!in.ok()) break;
     auto token = memory.read_string(table + offset, kMaxToken);
     if (!token) {
@@ -142,7 +146,8 @@ void Kallsyms::sort_by_address() {
   }
 }
 
-Result<Kallsyms> Kallsyms::read(const KallsymsPlace& place, const VirtualMemory& memory, std::optional<VirtAddr> stext) {
+Result<Kallsyms> Kallsyms::read(const KallsymsPlace& place, const VirtualMemory& memory,
+                                std::optional<VirtAddr> stext) {
   if (place.count == 0 || place.count > kMaxSymbols) {
     return Error{ErrorCode::kCorrupt, "kallsyms claims " + std::to_string(place.count) + " symbols"};
   }

@@ -34,8 +34,8 @@ class Kallsyms {
   struct Symbol {
     std::string_view name;  // valid as long as the Kallsyms
     VirtAddr address;
-    char type = '?';        // as nm prints it
-    std::uint64_t size = 0; // up to the next symbol
+    char type = '?';         // as nm prints it
+    std::uint64_t size = 0;  // up to the next symbol
   };
 
   std::optional<VirtAddr> find(std::string_view name) const;
@@ -49,7 +49,7 @@ class Kallsyms {
   void index_names();
   void sort_by_address();
 
-  std::string text_;                       // all names, one behind the other
+  std::string text_;                        // all names, one behind the other
   std::vector<std::uint32_t> name_begins_;  // count + 1
   std::vector<char> types_;
   std::vector<std::uint64_t> addresses_;

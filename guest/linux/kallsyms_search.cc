@@ -31,8 +31,8 @@ struct Run {
 std::vector<Run> image_runs(const VirtualMemory& memory) {
   std::vector<Run> runs;
   std::size_t unreadable = 0, total = 0;
-  for (const PageMapping& mapping : memory.tables().mappings(VirtAddr{kKernelTextMap},
-                                                             VirtAddr{kKernelTextMap + kImageSpan - 1}, 4096, unreadable)) {
+  for (const PageMapping& mapping : memory.tables().mappings(
+           VirtAddr{kKernelTextMap}, VirtAddr{kKernelTextMap + kImageSpan - 1}, 4096, unreadable)) {
     if (total + mapping.size > kMaxImage) break;
     const bool joins = !runs.empty() && runs.back().begin + runs.back().bytes.size() == mapping.virt;
     if (!joins) runs.push_back({mapping.virt, {}});
@@ -78,11 +78,13 @@ bool looks_like_token_index(ByteView bytes, std::size_t at) {
 // The token table ends right before the index; how long it is follows from the last offset and the last string.
 std::optional<std::size_t> token_table_before(ByteView bytes, std::size_t index) {
   const std::size_t last = u16_at(bytes, index + 2 * (kTokens - 1));
-  for (std::size_t begin = index >= last + 2 ? (index - last - 2) / 4 * 4 : 0; begin + kMaxTokenTable > index; begin -= 4) {
+  for (std::size_t begin = index >= last + 2 ? (index - last - 2) / 4 * 4 : 0; begin + kMaxTokenTable > index;
+       begin -= 4) {
     bool fits = true;
     for (std::size_t i = 1; fits && i < kTokens; ++i) {
       const std::size_t offset = u16_at(bytes, index + 2 * i);
-      fits = begin + offset < index && bytes[begin + offset - 1] == std::byte{0} && bytes[begin + offset] != std::byte{0};
+      fits =
+          begin + offset < index && bytes[begin + offset - 1] == std::byte{0} && bytes[begin + offset] != std::byte{0};
     }
     if (fits && bytes[begin] != std::byte{0}) return begin;
     if (begin < 4) break;
@@ -115,7 +117,8 @@ std::optional<std::pair<std::size_t, std::uint32_t>> names_before(ByteView bytes
     const auto end = first_block ? skip_names(bytes, *first_block, count - kNamesPerMarker, token_table) : std::nullopt;
     if (!end) continue;
     const std::size_t markers = (*end + 7) & ~std::size_t{7};
-    if (markers + 8 <= token_table && u32_at(bytes, markers) == 0 && u32_at(bytes, markers + 4) == *first_block - names) {
+    if (markers + 8 <= token_table && u32_at(bytes, markers) == 0 &&
+        u32_at(bytes, markers + 4) == *first_block - names) {
       return std::make_pair(names, count);
     }
   }
@@ -125,7 +128,8 @@ std::optional<std::pair<std::size_t, std::uint32_t>> names_before(ByteView bytes
 std::size_t align8(std::size_t at) { return (at + 7) & ~std::size_t{7}; }
 
 // Both places where offsets and base can be, by the order of either generation.
-std::vector<KallsymsPlace> places(const Run& run, std::size_t names, std::uint32_t count, std::size_t table, std::size_t index) {
+std::vector<KallsymsPlace> places(const Run& run, std::size_t names, std::uint32_t count, std::size_t table,
+                                  std::size_t index) {
   std::vector<KallsymsPlace> out;
   KallsymsPlace place{run.begin + names, run.begin + table, run.begin + index, VirtAddr{}, 0, count};
   const ByteView bytes = run.bytes;

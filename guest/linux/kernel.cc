@@ -68,7 +68,8 @@ Result<std::uint64_t> Kernel::field(VirtAddr at, const Member& member) const {
 
 void Kernel::match_cpus() {
   const auto count_at = symbols_.find("nr_cpu_ids");
-  const auto count = count_at ? memory_.read_u32(*count_at) : Result<std::uint64_t>(std::uint64_t{image_.registers.size()});
+  const auto count =
+      count_at ? memory_.read_u32(*count_at) : Result<std::uint64_t>(std::uint64_t{image_.registers.size()});
   cpu_count_ = static_cast<unsigned>(std::clamp<std::uint64_t>(count.value_or(1u), 1, kMaxCpus));
   const auto offsets = symbols_.find("__per_cpu_offset");
   for (unsigned cpu = 0; offsets && cpu < cpu_count_; ++cpu) {
@@ -93,10 +94,13 @@ void Kernel::match_cpus() {
 
 Result<VirtAddr> Kernel::per_cpu(std::string_view name, unsigned cpu) const {
   const VirtAddr at = HVD_TRY(symbol(name));
-  if (cpu >= per_cpu_offsets_.size()) return Error{ErrorCode::kNotFound, "CPU " + std::to_string(cpu) + " has no per-CPU area"};
+  if (cpu >= per_cpu_offsets_.size())
+    return Error{ErrorCode::kNotFound, "CPU " + std::to_string(cpu) + " has no per-CPU area"};
   return at + per_cpu_offsets_[cpu];
 }
 
-const Registers* Kernel::registers_of(unsigned cpu) const { return cpu < registers_.size() ? registers_[cpu] : nullptr; }
+const Registers* Kernel::registers_of(unsigned cpu) const {
+  return cpu < registers_.size() ? registers_[cpu] : nullptr;
+}
 
 }  // namespace hvd::linux_guest

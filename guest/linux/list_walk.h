@@ -16,9 +16,11 @@ Result<void> walk_list(const VirtualMemory& memory, VirtAddr head, std::size_t l
   std::unordered_set<std::uint64_t> seen;
   std::uint64_t at = HVD_TRY(memory.read_u64(head));
   while (at != head.value) {
-    if (!seen.insert(at).second) return Error{ErrorCode::kCorrupt, "the list at " + hex(head.value) + " runs in a loop"};
+    if (!seen.insert(at).second)
+      return Error{ErrorCode::kCorrupt, "the list at " + hex(head.value) + " runs in a loop"};
     if (seen.size() > limit) {
-      return Error{ErrorCode::kCorrupt, "the list at " + hex(head.value) + " has more than " + std::to_string(limit) + " entries"};
+      return Error{ErrorCode::kCorrupt,
+                   "the list at " + hex(head.value) + " has more than " + std::to_string(limit) + " entries"};
     }
     if (!visit(VirtAddr{at})) return {};
     at = HVD_TRY(with_context(memory.read_u64(VirtAddr{at}), "the list at " + hex(head.value) + " is broken"));

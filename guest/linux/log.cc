@@ -22,15 +22,21 @@ struct Layout {
 
   static Result<Layout> from(const VmcoreInfo& info) {
     Layout out{};
-    const std::pair<std::uint64_t*, const char*> offsets[] = {
-        {&out.desc_ring, "printk_ringbuffer.desc_ring"}, {&out.text_ring, "printk_ringbuffer.text_data_ring"},
-        {&out.count_bits, "prb_desc_ring.count_bits"},   {&out.descs, "prb_desc_ring.descs"},
-        {&out.infos, "prb_desc_ring.infos"},             {&out.head_id, "prb_desc_ring.head_id"},
-        {&out.tail_id, "prb_desc_ring.tail_id"},         {&out.state_var, "prb_desc.state_var"},
-        {&out.lpos, "prb_desc.text_blk_lpos"},           {&out.lpos_begin, "prb_data_blk_lpos.begin"},
-        {&out.lpos_next, "prb_data_blk_lpos.next"},      {&out.ts_nsec, "printk_info.ts_nsec"},
-        {&out.text_len, "printk_info.text_len"},         {&out.size_bits, "prb_data_ring.size_bits"},
-        {&out.data, "prb_data_ring.data"}};
+    const std::pair<std::uint64_t*, const char*> offsets[] = {{&out.desc_ring, "printk_ringbuffer.desc_ring"},
+                                                              {&out.text_ring, "printk_ringbuffer.text_data_ring"},
+                                                              {&out.count_bits, "prb_desc_ring.count_bits"},
+                                                              {&out.descs, "prb_desc_ring.descs"},
+                                                              {&out.infos, "prb_desc_ring.infos"},
+                                                              {&out.head_id, "prb_desc_ring.head_id"},
+                                                              {&out.tail_id, "prb_desc_ring.tail_id"},
+                                                              {&out.state_var, "prb_desc.state_var"},
+                                                              {&out.lpos, "prb_desc.text_blk_lpos"},
+                                                              {&out.lpos_begin, "prb_data_blk_lpos.begin"},
+                                                              {&out.lpos_next, "prb_data_blk_lpos.next"},
+                                                              {&out.ts_nsec, "printk_info.ts_nsec"},
+                                                              {&out.text_len, "printk_info.text_len"},
+                                                              {&out.size_bits, "prb_data_ring.size_bits"},
+                                                              {&out.data, "prb_data_ring.data"}};
     for (const auto& [target, name] : offsets) {
       const auto offset = info.offset(name);
       if (!offset) return Error{ErrorCode::kNotFound, std::string("VMCOREINFO does not describe ") + name};
@@ -82,8 +88,9 @@ Result<Ring> read_ring(const Kernel& kernel) {
   const VirtAddr data{HVD_TRY(memory.read_u64(text_ring + ring.layout.data))};
   const std::uint64_t count = std::uint64_t{1} << ring.count_bits;
   // Proven to exist page by page before anything of that size is allocated.
-  for (const auto& [at, size] : {std::pair{descs, count * ring.layout.desc_size}, std::pair{infos, count * ring.layout.info_size},
-                                 std::pair{data, std::uint64_t{1} << ring.size_bits}}) {
+  for (const auto& [at, size] :
+       {std::pair{descs, count * ring.layout.desc_size}, std::pair{infos, count * ring.layout.info_size},
+        std::pair{data, std::uint64_t{1} << ring.size_bits}}) {
     // log_buf_len is at most 2^31 (kernel/printk/printk.c), and no kernel is booted with a hundredth of that.
     if (size > kMaxArray) return Error{ErrorCode::kCorrupt, "the log buffer claims an array of " + human_size(size)};
     HVD_TRY(with_context(kernel.memory().tables().translate(at), "the log buffer"));

@@ -17,8 +17,10 @@ Result<void> OrcTables::read_layout(const Types& types) {
   if (entry_size_ < 6 || entry_size_ > 8) return Error{ErrorCode::kUnsupported, "orc_entry has an unknown size"};
   const auto field = [&](const char* name) -> Result<Field> {
     const Member member = HVD_TRY(types.member("orc_entry", name));
-    const std::uint64_t bit = member.offset * 8 + member.bit_offset, size = member.bit_size ? member.bit_size : member.size * 8;
-    if (size > 16 || bit + size > entry_size_ * 8) return Error{ErrorCode::kUnsupported, "orc_entry has an unknown layout"};
+    const std::uint64_t bit = member.offset * 8 + member.bit_offset,
+                        size = member.bit_size ? member.bit_size : member.size * 8;
+    if (size > 16 || bit + size > entry_size_ * 8)
+      return Error{ErrorCode::kUnsupported, "orc_entry has an unknown layout"};
     return Field{static_cast<unsigned>(bit), static_cast<unsigned>(size)};
   };
   sp_reg_ = HVD_TRY(field("sp_reg"));
@@ -59,7 +61,8 @@ Result<OrcTables::Table> OrcTables::module_table(const Module& module) const {
   table.ips = VirtAddr{HVD_TRY(kernel_->field(module.struct_at, ips))};
   table.entries = VirtAddr{HVD_TRY(kernel_->field(module.struct_at, entries))};
   table.count = HVD_TRY(kernel_->field(module.struct_at, count));
-  if (table.count > kMaxEntries) return Error{ErrorCode::kCorrupt, "module " + module.name + " claims too many ORC entries"};
+  if (table.count > kMaxEntries)
+    return Error{ErrorCode::kCorrupt, "module " + module.name + " claims too many ORC entries"};
   return table;
 }
 

@@ -21,7 +21,16 @@ namespace hvd::linux_guest {
 struct OrcEntry {
   enum class Type { kUndefined, kEndOfStack, kCall, kRegs, kRegsPartial };
   enum class Base : std::uint8_t {  // ORC_REG_*, unchanged since v4.14
-    kUndefined, kPrevSp, kDx, kDi, kBp, kSp, kR10, kR13, kBpIndirect, kSpIndirect
+    kUndefined,
+    kPrevSp,
+    kDx,
+    kDi,
+    kBp,
+    kSp,
+    kR10,
+    kR13,
+    kBpIndirect,
+    kSpIndirect
   };
   Type type = Type::kUndefined;
   Base sp_base = Base::kUndefined;

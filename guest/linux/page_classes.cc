@@ -6,12 +6,12 @@
 namespace hvd::linux_guest {
 namespace {
 
-constexpr std::uint64_t kMappingAnon = 1;   // PAGE_MAPPING_ANON; bit 1 alone marks movable driver pages
+constexpr std::uint64_t kMappingAnon = 1;  // PAGE_MAPPING_ANON; bit 1 alone marks movable driver pages
 constexpr std::uint64_t kMappingFlags = 3;
 constexpr std::size_t kMaxMappings = 1u << 20;
 constexpr std::uint64_t kKernelHalf = 0xff00000000000000;
 constexpr VirtAddr kEspFix{0xffffff0000000000};  // Documentation/arch/x86/x86_64/mm.rst
-constexpr std::size_t kBatch = 1024;  // struct pages read at once
+constexpr std::size_t kBatch = 1024;             // struct pages read at once
 
 std::uint64_t word(ByteView bytes, std::uint64_t at, std::size_t size) {
   std::uint64_t out = 0;
@@ -55,7 +55,8 @@ Result<void> PageClassifier::read_layout(const Kernel& kernel) {
   for (const PageMapping& mapped : tables_.mappings(from, kEspFix - 1, kMaxMappings, unreadable)) {
     kernel_mapped_.push_back({mapped.phys, mapped.size});
   }
-  for (const PageMapping& mapped : tables_.mappings(VirtAddr{kKernelTextMap}, VirtAddr{~std::uint64_t{0}}, kMaxMappings, unreadable)) {
+  for (const PageMapping& mapped :
+       tables_.mappings(VirtAddr{kKernelTextMap}, VirtAddr{~std::uint64_t{0}}, kMaxMappings, unreadable)) {
     kernel_mapped_.push_back({mapped.phys, mapped.size});
   }
   // And the tables that map all this: kernel page tables carry no type of their own.

@@ -1,4 +1,5 @@
-// PageClassifier: what each page of a Linux guest is used for, by the guest's own struct page (include/linux/mm_types.h).
+// PageClassifier: what each page of a Linux guest is used for, by the guest's own struct page
+// (include/linux/mm_types.h).
 #pragma once
 
 #include <vector>
@@ -14,8 +15,8 @@ class PageClassifier {
   static Result<PageClassifier> open(const Kernel& kernel);
 
   /// The classes of pages [first, first + count) by page number. A page is `kernel` only where something says so: the
-  /// kernel image and boot memory, slab, page tables, what the kernel's vmalloc area maps, VMCOREINFO. Anonymous memory is
-  /// `user`, file and shmem memory `page-cache`; free pages, whose contents are stale, and all others are
+  /// kernel image and boot memory, slab, page tables, what the kernel's vmalloc area maps, VMCOREINFO. Anonymous memory
+  /// is `user`, file and shmem memory `page-cache`; free pages, whose contents are stale, and all others are
   /// `unclassified`. Safe to call from several threads.
   std::vector<PageClass> classify(std::uint64_t first, std::size_t count) const;
 

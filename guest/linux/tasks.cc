@@ -15,7 +15,7 @@ constexpr std::size_t kCommLength = 16;  // TASK_COMM_LEN
 // Member offsets, asked once: there are thousands of tasks.
 struct TaskLayout {
   Member tasks, pid, tgid, comm, state, exit_state, signal, thread_node, thread_head, sp;
-  std::optional<Member> cpu, on_cpu;
+  std::optional<Member> cpu, on_cpu, stack_refcount;
 
   static Result<TaskLayout> from(const Types& types) {
     TaskLayout out;
@@ -33,6 +33,8 @@ struct TaskLayout {
     // In thread_info since commit bcf9033e5449 (v5.16), a member of its own before; absent without SMP.
     if (auto cpu = types.first_member_of("task_struct", {"thread_info.cpu", "cpu"})) out.cpu = *cpu;
     if (auto on_cpu = types.member("task_struct", "on_cpu")) out.on_cpu = *on_cpu;
+    // With CONFIG_THREAD_INFO_IN_TASK (x86-64: since v4.9) the stack is freed before the task is.
+    if (auto count = types.member("task_struct", "stack_refcount")) out.stack_refcount = *count;
     return out;
   }
 };
@@ -64,6 +66,7 @@ Result<Task> read_with(const Kernel& kernel, const TaskLayout& layout, VirtAddr 
   const std::uint64_t exit_state = HVD_TRY(kernel.field(at, layout.exit_state));
   task.state = state_letter(state, exit_state);
   task.saved_sp = VirtAddr{HVD_TRY(kernel.field(at, layout.sp))};
+  if (layout.stack_refcount) task.has_stack = HVD_TRY(kernel.field(at, *layout.stack_refcount)) != 0;
   if (layout.cpu) task.cpu = static_cast<unsigned>(HVD_TRY(kernel.field(at, *layout.cpu)));
   if (layout.on_cpu) task.on_cpu = HVD_TRY(kernel.field(at, *layout.on_cpu)) != 0;
   return task;
@@ -120,7 +123,8 @@ std::vector<Task> read_tasks(const Kernel& kernel, std::vector<std::string>& pro
         add(thread - layout.thread_node.offset);
         return tasks.size() < kMaxTasks;
       });
-      if (!threads) problems.push_back("the threads of the task at " + hex(leader.value) + ": " + threads.error().message);
+      if (!threads)
+        problems.push_back("the threads of the task at " + hex(leader.value) + ": " + threads.error().message);
       return tasks.size() < kMaxTasks;
     });
   };

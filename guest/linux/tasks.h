@@ -17,6 +17,7 @@ struct Task {
   std::optional<unsigned> cpu;  // last one it ran on
   bool on_cpu = false;          // running when the dump was made
   VirtAddr saved_sp;            // where its stack continues when it sleeps
+  bool has_stack = true;        // a dead task's stack is freed and may be another's by now
 };
 
 /// One task by its address.

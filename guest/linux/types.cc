@@ -2,7 +2,6 @@
 
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
-
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -13,9 +12,9 @@
 namespace hvd::linux_guest {
 namespace {
 
-constexpr unsigned kMaxDepth = 8;       // of anonymous structures in each other
+constexpr unsigned kMaxDepth = 8;         // of anonymous structures in each other
 constexpr unsigned kMaxMembers = 100000;  // looked at for one name; a structure may hold itself in many places
-constexpr unsigned kMaxModifiers = 32;  // const, volatile, typedef chains
+constexpr unsigned kMaxModifiers = 32;    // const, volatile, typedef chains
 constexpr std::uint64_t kMaxElements = 1u << 24;
 
 }  // namespace

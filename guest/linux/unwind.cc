@@ -21,7 +21,7 @@ struct Unwinder::State {
   VirtAddr ip, sp;
   std::uint64_t bp = 0;
   std::optional<std::uint64_t> r10, r13, di, dx;  // known where full registers were saved
-  bool exact_ip = true;  // ip is where execution stopped, not a return address
+  bool exact_ip = true;                           // ip is where execution stopped, not a return address
   bool user = false;
 };
 
@@ -57,7 +57,8 @@ Result<bool> Unwinder::step(State& state) const {
   };
   const auto known = [](std::optional<std::uint64_t> value, const char* name) -> Result<std::uint64_t> {
     if (value) return *value;
-    return Error{ErrorCode::kNotFound, std::string("the stack pointer was kept in ") + name + ", which is not known here"};
+    return Error{ErrorCode::kNotFound,
+                 std::string("the stack pointer was kept in ") + name + ", which is not known here"};
   };
   VirtAddr sp;
   switch (entry.sp_base) {
@@ -123,7 +124,8 @@ void Unwinder::unwind(State state, Stack& stack) const {
       stack.end_reason = "no code at " + hex(state.ip.value);
       // A call through a wild pointer: the caller is on top of the stack, as on a page fault at that address.
       if (!stack.frames.empty() && !state.exact_ip) return;
-      stack.frames.push_back({state.ip, state.ip, state.exact_ip, true});
+      // Where execution stopped is known, whatever is there; a return address that is no code is none.
+      stack.frames.push_back({state.ip, state.ip, state.exact_ip, state.exact_ip});
       const auto caller = kernel_.memory().read_u64(state.sp);
       if (!caller || !is_text(VirtAddr{*caller - 1})) return scan(state.sp, stack);
       state.ip = VirtAddr{*caller};
@@ -132,7 +134,8 @@ void Unwinder::unwind(State state, Stack& stack) const {
       stack.end_reason.clear();
       continue;
     }
-    stack.frames.push_back({state.ip, state.exact_ip ? state.ip : state.ip - 1, state.exact_ip && !stack.frames.empty(), true});
+    stack.frames.push_back(
+        {state.ip, state.exact_ip ? state.ip : state.ip - 1, state.exact_ip && !stack.frames.empty(), true});
     if (!orc_) return scan(state.sp, stack);
     const VirtAddr sp = state.sp;
     const auto more = step(state);

@@ -9,16 +9,16 @@
 namespace hvd::linux_guest {
 
 struct Frame {
-  VirtAddr address;       // the instruction: a return address, or where the CPU or an interrupt stopped
-  VirtAddr lookup;        // the address to name it by: one less for return addresses, which may be the next function's
+  VirtAddr address;  // the instruction: a return address, or where the CPU or an interrupt stopped
+  VirtAddr lookup;   // the address to name it by: one less for return addresses, which may be the next function's
   bool interrupted = false;  // the registers were saved here: the frames behind were interrupted
   bool reliable = true;
 };
 
 struct Stack {
   std::vector<Frame> frames;
-  bool complete = false;    // ended at the entry from user mode or at the task's first function
-  std::string end_reason;   // why it ended otherwise
+  bool complete = false;   // ended at the entry from user mode or at the task's first function
+  std::string end_reason;  // why it ended otherwise
 };
 
 class Unwinder {

@@ -18,10 +18,10 @@ class VmcoreInfo {
   static Result<VmcoreInfo> parse(std::string_view text);
 
   std::optional<std::string> text(const std::string& key) const;
-  std::optional<VirtAddr> symbol(const std::string& name) const;           // SYMBOL(name)
-  std::optional<std::int64_t> number(const std::string& name) const;       // NUMBER(name), decimal or 0x
-  std::optional<std::uint64_t> offset(const std::string& member) const;    // OFFSET(type.member), bytes
-  std::optional<std::uint64_t> size(const std::string& type) const;        // SIZE(type), bytes
+  std::optional<VirtAddr> symbol(const std::string& name) const;         // SYMBOL(name)
+  std::optional<std::int64_t> number(const std::string& name) const;     // NUMBER(name), decimal or 0x
+  std::optional<std::uint64_t> offset(const std::string& member) const;  // OFFSET(type.member), bytes
+  std::optional<std::uint64_t> size(const std::string& type) const;      // SIZE(type), bytes
   std::string release() const { return text("OSRELEASE").value_or(""); }
   std::string build_id() const { return text("BUILD-ID").value_or(""); }
   /// How far KASLR moved the kernel, in bytes.

@@ -11,7 +11,8 @@ struct SyntheticGuest {
 
   SyntheticGuest() {
     LinuxBuilder builder;
-    builder.add_log({{1, 6, "Linux version"}, {2, 4, "BUG: unable to handle page fault"}, {3, 0, "Kernel panic - not syncing: x"}});
+    builder.add_log(
+        {{1, 6, "Linux version"}, {2, 4, "BUG: unable to handle page fault"}, {3, 0, "Kernel panic - not syncing: x"}});
     const VirtAddr stack = builder.place(4096, "", 4096);
     builder.add_task(0, "swapper/0", 0);
     const VirtAddr task = builder.add_task(1, "init", 2);

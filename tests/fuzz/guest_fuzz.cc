@@ -44,8 +44,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const Symbolizer symbols(**kernel, modules);
   const auto orc = OrcTables::open(**kernel, modules);
   const Unwinder unwinder(**kernel, orc ? &*orc : nullptr, symbols);
-  for (const Registers& cpu : image.registers) (void)bucket_name(crash, bucket_frames(unwinder.from_registers(cpu), symbols));
-  for (std::size_t i = 0; i < std::min<std::size_t>(tasks.size(), 8); ++i) (void)unwinder.from_sleeping(tasks[i].saved_sp);
+  for (const Registers& cpu : image.registers)
+    (void)bucket_name(crash, bucket_frames(unwinder.from_registers(cpu), symbols));
+  for (std::size_t i = 0; i < std::min<std::size_t>(tasks.size(), 8); ++i)
+    (void)unwinder.from_sleeping(tasks[i].saved_sp);
   for (std::size_t i = 0; i < std::min<std::size_t>(modules.size(), 4); ++i) {
     (void)read_module_symbols(**kernel, modules[i]);
     (void)read_module_types(**kernel, modules[i]).has_value();

@@ -17,9 +17,12 @@ std::filesystem::path out;
 
 void seed(const std::string& entry, const std::string& name, ByteView bytes) {
   std::filesystem::create_directories(out / entry);
-  std::ofstream(out / entry / name, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  std::ofstream(out / entry / name, std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
 }
-void seed(const std::string& entry, const std::string& name, std::string_view text) { seed(entry, name, as_bytes(text)); }
+void seed(const std::string& entry, const std::string& name, std::string_view text) {
+  seed(entry, name, as_bytes(text));
+}
 
 Bytes clear_dump() {
   CraftedDump crafted;
@@ -28,7 +31,8 @@ Bytes clear_dump() {
   entry.file_offset = crafted.chunk(0, 0, PageClass::kKernel, {5, 9}, filled(2 * format::kPageBytes, 'k'));
   entry.page_count = 2;
   const std::uint8_t stored = format::kStateStored;
-  const auto map = crafted.map(0, {entry}, {{5, stored}, {9, stored}, {10, format::kStateRepeat}, {11, format::kStateAbsent}}, {{10, 5}});
+  const auto map = crafted.map(
+      0, {entry}, {{5, stored}, {9, stored}, {10, format::kStateRepeat}, {11, format::kStateAbsent}}, {{10, 5}});
   crafted.map_index({{0, map}});
   crafted.end();
   return crafted.build();
@@ -36,7 +40,9 @@ Bytes clear_dump() {
 
 Bytes sealed_dump() {
   auto bytes = std::make_shared<Bytes>();
-  auto writer = format::DumpWriter::create(std::make_unique<SharedSink>(bytes), {DumpId{7}, 0, "{}"}, fuzz::signing_key()).value();
+  auto writer =
+      format::DumpWriter::create(std::make_unique<SharedSink>(bytes), {DumpId{7}, 0, "{}"}, fuzz::signing_key())
+          .value();
   auto keys = std::make_shared<PartitionKeys>(fuzz::partition_keys());
   const auto slots = make_key_slots(*keys, DumpId{7}, 0, {Recipient(fuzz::identity().recipient())}).value();
   auto partition = writer->begin_partition({.name = "guest"}, keys, slots).value();
@@ -56,7 +62,10 @@ void elf_seeds() {
   registers.set(Reg::kRip, 0xffffffff81000000);
   const Note status = elf::prstatus_note(registers, 1);
   ElfCoreBuilder builder;
-  builder.load(0x1000, filled(64, 'a')).load(0x1020, filled(64, 'b'), 4096).note(status).note({"VMCOREINFO", 0, to_bytes("OSRELEASE=x\n")});
+  builder.load(0x1000, filled(64, 'a'))
+      .load(0x1020, filled(64, 'b'), 4096)
+      .note(status)
+      .note({"VMCOREINFO", 0, to_bytes("OSRELEASE=x\n")});
   seed("elf_core", "two_loads", builder.build());
   seed("kdumpfile", "elf", builder.build());
   Bytes notes;
@@ -89,16 +98,22 @@ int main(int argc, char** argv) {
   seed("kdumpfile", "diskdump", diskdump());
   seed("age", "x25519", age_encrypt(fuzz::identity().recipient(), as_bytes("secret")).value());
   seed("age", "grease", "age-encryption.org/v1\n-> grease a b\nYWJj\n--- " + std::string(43, 'A') + "\n");
-  seed("age", "scrypt", "age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 18\n" + std::string(43, 'A') + "\n--- " + std::string(43, 'A') + "\n");
+  seed("age", "scrypt",
+       "age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 18\n" + std::string(43, 'A') + "\n--- " +
+           std::string(43, 'A') + "\n");
   seed("keys", "identity", "# mine\n" + fuzz::identity().text() + "\n");
   seed("keys", "recipient", fuzz::identity().recipient().text());
   seed("keys", "all", to_string(fuzz::partition_keys().key_text(DumpId{7}, 0).view()));
-  seed("keys", "some", to_string(fuzz::partition_keys().key_text(DumpId{7}, 0, std::vector{PageClass::kKernel}).view()));
+  seed("keys", "some",
+       to_string(fuzz::partition_keys().key_text(DumpId{7}, 0, std::vector{PageClass::kKernel}).view()));
   seed("keys", "signing", "hvdump-signing-key " + std::string(64, '1') + "\n");
-  seed("policy", "rules", R"({"vms":[{"match":"web-*","stateless":true,"note":"x"},{"match":"*","recipients":[")" + fuzz::identity().recipient().text() +
-                              R"("],"compression":"lz4"}],"hypervisor":{"level":"full","recipients":[]}})");
-  seed("qemu_text", "mtree", "FlatView #2\n AS \"memory\", root: system\n  0000000000000000-000000000009ffff (prio 0, ram): pc.ram KVM\r\n"
-                             "  00000000000c0000-00000000000cafff (prio 0, rom): pc.ram @00000000000c0000 KVM\n");
+  seed("policy", "rules",
+       R"({"vms":[{"match":"web-*","stateless":true,"note":"x"},{"match":"*","recipients":[")" +
+           fuzz::identity().recipient().text() +
+           R"("],"compression":"lz4"}],"hypervisor":{"level":"full","recipients":[]}})");
+  seed("qemu_text", "mtree",
+       "FlatView #2\n AS \"memory\", root: system\n  0000000000000000-000000000009ffff (prio 0, ram): pc.ram KVM\r\n"
+       "  00000000000c0000-00000000000cafff (prio 0, rom): pc.ram @00000000000c0000 KVM\n");
   seed("qemu_text", "secret", R"(-object {"qom-type":"secret","data":"x"},password=y)");
   seed("qmp", "reply", "{\"event\": \"STOP\"}\r\n{\"return\": {\"status\": \"running\"}, \"id\": 2}\r\n");
   seed("qmp", "error", "{\"id\": 2, \"error\": {\"class\": \"CommandNotFound\", \"desc\": \"x\"}}\n");
@@ -110,7 +125,8 @@ int main(int argc, char** argv) {
   const std::size_t pages = guest.memory->written().size();
   for (std::size_t page = 0; page < pages; page += std::max<std::size_t>(1, pages / 24)) {
     ByteWriter patch;
-    for (std::uint32_t at : {0u, 8u, 16u, 256u, 1000u}) patch.u32(static_cast<std::uint32_t>(page * 4096 + at)).u8(8).u64(0xffffffff80400000 + at);
+    for (std::uint32_t at : {0u, 8u, 16u, 256u, 1000u})
+      patch.u32(static_cast<std::uint32_t>(page * 4096 + at)).u8(8).u64(0xffffffff80400000 + at);
     seed("guest", "page_" + std::to_string(page), patch.view());
   }
   seed("guest", "untouched", "");

@@ -25,8 +25,25 @@ void run(const std::string& input) {
 }
 
 std::string mutated(std::string input, const std::vector<std::string>& seeds, std::mt19937& random) {
-  static constexpr std::uint64_t kInteresting[] = {0, 1, 2, 7, 8, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0xffff, 0x10000, 0x7fffffff, 0x80000000,
-                                                   0xffffffff, 0x100000000, 0x7fffffffffffffff, 0xfffffffffffffff8, 0xffffffffffffffff};
+  static constexpr std::uint64_t kInteresting[] = {0,
+                                                   1,
+                                                   2,
+                                                   7,
+                                                   8,
+                                                   0x7f,
+                                                   0x80,
+                                                   0xff,
+                                                   0x100,
+                                                   0x7fff,
+                                                   0xffff,
+                                                   0x10000,
+                                                   0x7fffffff,
+                                                   0x80000000,
+                                                   0xffffffff,
+                                                   0x100000000,
+                                                   0x7fffffffffffffff,
+                                                   0xfffffffffffffff8,
+                                                   0xffffffffffffffff};
   const auto below = [&random](std::size_t bound) { return bound == 0 ? 0 : random() % bound; };
   for (std::size_t change = 0, changes = 1 + below(4); change < changes; ++change) {
     const std::size_t at = below(input.size() + 1);

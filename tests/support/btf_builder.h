@@ -32,7 +32,8 @@ class BtfBuilder {
   ~BtfBuilder() { btf__free(btf_); }
 
   /// An anonymous one has an empty name and goes by `label` in later fields.
-  BtfBuilder& structure(const std::string& name, std::uint32_t size, const std::vector<Field>& fields, const std::string& label = {}) {
+  BtfBuilder& structure(const std::string& name, std::uint32_t size, const std::vector<Field>& fields,
+                        const std::string& label = {}) {
     std::vector<int> types;
     for (const Field& field : fields) types.push_back(type_id(field.type));
     const int id = btf__add_struct(btf_, name.empty() ? nullptr : name.c_str(), size);
@@ -41,7 +42,9 @@ class BtfBuilder {
     for (std::size_t i = 0; i < fields.size(); ++i) {
       const Field& field = fields[i];
       const int type = types[i] < 0 ? id : types[i];  // "self": a structure that holds itself, as no compiler makes
-      EXPECT_EQ(btf__add_field(btf_, field.name.empty() ? nullptr : field.name.c_str(), type, field.offset * 8 + field.bit, field.bits), 0)
+      EXPECT_EQ(btf__add_field(btf_, field.name.empty() ? nullptr : field.name.c_str(), type,
+                               field.offset * 8 + field.bit, field.bits),
+                0)
           << name << "." << field.name;
     }
     return *this;
@@ -62,7 +65,8 @@ class BtfBuilder {
     EXPECT_NE(bracket, std::string::npos) << "no type " << type;
     if (bracket == std::string::npos) return 0;
     const int element = type_id(type.substr(0, bracket));
-    return ids_[type] = btf__add_array(btf_, ids_["u32"], element, static_cast<std::uint32_t>(std::stoul(type.substr(bracket + 1))));
+    return ids_[type] = btf__add_array(btf_, ids_["u32"], element,
+                                       static_cast<std::uint32_t>(std::stoul(type.substr(bracket + 1))));
   }
   struct btf* btf_;
   std::map<std::string, int> ids_;
@@ -77,22 +81,45 @@ inline Bytes kernel_btf(bool old_orc = false) {
   btf.structure("thread_struct", 16, {{"sp", "u64", 8}});
   btf.structure("signal_struct", 24, {{"nr", "u64", 0}, {"thread_head", "list_head", 8}});
   btf.structure("task_struct", 160,
-                {{"thread_info", "thread_info", 0}, {"__state", "u32", 8}, {"tasks", "list_head", 16}, {"pid", "u32", 32}, {"tgid", "u32", 36},
-                 {"comm", "char[16]", 40}, {"exit_state", "u32", 56}, {"signal", "ptr", 64}, {"thread_node", "list_head", 72},
-                 {"thread", "thread_struct", 88}, {"on_cpu", "u32", 104}});
+                {{"thread_info", "thread_info", 0},
+                 {"__state", "u32", 8},
+                 {"tasks", "list_head", 16},
+                 {"pid", "u32", 32},
+                 {"tgid", "u32", 36},
+                 {"comm", "char[16]", 40},
+                 {"exit_state", "u32", 56},
+                 {"signal", "ptr", 64},
+                 {"thread_node", "list_head", 72},
+                 {"thread", "thread_struct", 88},
+                 {"on_cpu", "u32", 104}});
   btf.structure("inactive_task_frame", 16, {{"bp", "u64", 0}, {"ret_addr", "u64", 8}});
   btf.structure("module_memory", 16, {{"base", "ptr", 0}, {"size", "u32", 8}});
   btf.structure("mod_kallsyms", 32, {{"symtab", "ptr", 0}, {"num_symtab", "u32", 8}, {"strtab", "ptr", 16}});
-  btf.structure("mod_arch_specific", 24, {{"num_orcs", "u32", 0}, {"orc_unwind_ip", "ptr", 8}, {"orc_unwind", "ptr", 16}});
+  btf.structure("mod_arch_specific", 24,
+                {{"num_orcs", "u32", 0}, {"orc_unwind_ip", "ptr", 8}, {"orc_unwind", "ptr", 16}});
   btf.structure("module", 256,
-                {{"list", "list_head", 8}, {"name", "char[56]", 24}, {"build_id", "u8[20]", 80}, {"mem", "module_memory[3]", 104},
-                 {"kallsyms", "ptr", 160}, {"arch", "mod_arch_specific", 168}});
+                {{"list", "list_head", 8},
+                 {"name", "char[56]", 24},
+                 {"build_id", "u8[20]", 80},
+                 {"mem", "module_memory[3]", 104},
+                 {"kallsyms", "ptr", 160},
+                 {"arch", "mod_arch_specific", 168}});
   if (old_orc) {  // until v6.3
-    btf.structure("orc_entry", 6, {{"sp_offset", "u16", 0}, {"bp_offset", "u16", 2}, {"sp_reg", "u32", 0, 32, 4}, {"bp_reg", "u32", 0, 36, 4},
-                                   {"type", "u32", 0, 40, 2}, {"end", "u32", 0, 42, 1}});
+    btf.structure("orc_entry", 6,
+                  {{"sp_offset", "u16", 0},
+                   {"bp_offset", "u16", 2},
+                   {"sp_reg", "u32", 0, 32, 4},
+                   {"bp_reg", "u32", 0, 36, 4},
+                   {"type", "u32", 0, 40, 2},
+                   {"end", "u32", 0, 42, 1}});
   } else {
-    btf.structure("orc_entry", 6, {{"sp_offset", "u16", 0}, {"bp_offset", "u16", 2}, {"sp_reg", "u32", 0, 32, 4}, {"bp_reg", "u32", 0, 36, 4},
-                                   {"type", "u32", 0, 40, 3}, {"signal", "u32", 0, 43, 1}});
+    btf.structure("orc_entry", 6,
+                  {{"sp_offset", "u16", 0},
+                   {"bp_offset", "u16", 2},
+                   {"sp_reg", "u32", 0, 32, 4},
+                   {"bp_reg", "u32", 0, 36, 4},
+                   {"type", "u32", 0, 40, 3},
+                   {"signal", "u32", 0, 43, 1}});
   }
   return btf.build();
 }

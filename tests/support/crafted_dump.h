@@ -35,7 +35,8 @@ class CraftedDump {
     return record(type, partition, sequence, format::pack(raw));
   }
 
-  CraftedDump& begin(std::uint32_t partition = 0, const std::string& json = R"({"name":"guest","role":"guest","sealed":false})") {
+  CraftedDump& begin(std::uint32_t partition = 0,
+                     const std::string& json = R"({"name":"guest","role":"guest","sealed":false})") {
     record(Type::kPartition, partition, 0, as_bytes(json));
     return *this;
   }

@@ -32,7 +32,7 @@ inline void overwrite(Bytes& bytes, std::size_t at, ByteView with) {
 
 /// Sets a field of the wire struct that begins at `at`.
 template <WireStruct Struct, typename Field>
-void set_field(Bytes& bytes, std::size_t at, Field Struct::*field, std::type_identity_t<Field> value) {
+void set_field(Bytes& bytes, std::size_t at, Field Struct::* field, std::type_identity_t<Field> value) {
   ASSERT_LE(at + sizeof(Struct), bytes.size());
   Struct copy{};
   std::memcpy(&copy, bytes.data() + at, sizeof copy);

@@ -68,13 +68,15 @@ inline BuiltDump build_dump(const DumpOptions& options) {
   std::vector<KeySlot> slots;
   if (options.sealed) {
     keys = std::make_shared<PartitionKeys>(PartitionKeys::generate().value());
-    slots = make_key_slots(*keys, writer->id(), writer->next_partition(), {Recipient(built.identity.recipient())}).value();
+    slots =
+        make_key_slots(*keys, writer->id(), writer->next_partition(), {Recipient(built.identity.recipient())}).value();
   }
   auto partition = writer->begin_partition({.name = "guest", .codec = options.codec}, keys, slots).value();
   built.end_address = 2 * kSegmentBytes;
   EXPECT_TRUE(partition->facts(R"({"uuid":"uuid-in-facts","ranges":[[0,)" + std::to_string(built.end_address) +
                                R"(,"ram"]]})"));
-  EXPECT_TRUE(partition->note({"VMCOREINFO", 0, Bytes(as_bytes("OSRELEASE=test").begin(), as_bytes("OSRELEASE=test").end())}));
+  EXPECT_TRUE(
+      partition->note({"VMCOREINFO", 0, Bytes(as_bytes("OSRELEASE=test").begin(), as_bytes("OSRELEASE=test").end())}));
   for (std::uint32_t cpu = 0; cpu < 2; ++cpu) {
     Registers registers;
     registers.id = cpu;

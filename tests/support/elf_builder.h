@@ -13,7 +13,10 @@ namespace hvd {
 class ElfCoreBuilder {
  public:
   ElfCoreBuilder() {
-    std::memcpy(header.ident, "\x7f" "ELF\x02\x01\x01", 7);
+    std::memcpy(header.ident,
+                "\x7f"
+                "ELF\x02\x01\x01",
+                7);
     header.type = elf::kTypeCore;
     header.machine = elf::kMachineX86_64;
     header.version = 1;

@@ -50,7 +50,9 @@ class FakeQmpPeer {
     }
     /// Greets and negotiates as QEMU does.
     void greet() {
-      send(R"({"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": ["oob"]}})" "\r\n");
+      send(
+          R"({"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": ["oob"]}})"
+          "\r\n");
       const auto request = receive();
       if (!request.is_discarded()) reply(request, nlohmann::json::object());
     }

@@ -24,7 +24,7 @@ enum class KallsymsOrder { kUntil63, kSince64 };
 class LinuxBuilder {
  public:
   static constexpr std::uint64_t kText = linux_guest::kKernelTextMap + 0x200000;  // where _stext is
-  static constexpr std::uint64_t kSize = 8u << 20;                               // bytes of guest memory
+  static constexpr std::uint64_t kSize = 8u << 20;                                // bytes of guest memory
 
   LinuxBuilder() : memory_(std::make_shared<FakeMemory>(kSize)), tables_(*memory_, PhysAddr{kRoot}) {
     for (std::uint64_t at = 0; at < kSize; at += 2u << 20) {
@@ -80,7 +80,8 @@ class LinuxBuilder {
 
   /// Writes the symbol tables, with enough other symbols that they have four markers; VMCOREINFO names them when asked.
   linux_guest::VmcoreInfo add_kallsyms(KallsymsOrder order, bool absolute_percpu, bool named_by_vmcoreinfo) {
-    for (int i = 0; i < 900; ++i) symbol("filler_" + std::to_string(i), VirtAddr{kText + 0x80000 + 16 * static_cast<std::uint64_t>(i)}, 't');
+    for (int i = 0; i < 900; ++i)
+      symbol("filler_" + std::to_string(i), VirtAddr{kText + 0x80000 + 16 * static_cast<std::uint64_t>(i)}, 't');
     std::stable_sort(symbols_.begin(), symbols_.end(), [](const Symbol& a, const Symbol& b) { return a.at < b.at; });
     // Tokens: each character is its own, and two are worth more.
     std::map<std::string, std::uint8_t> long_tokens{{"init_", 0x80}, {"filler_", 0x81}};
@@ -101,7 +102,9 @@ class LinuxBuilder {
         encoded += token;
         rest.erase(0, used);
       }
-      if (encoded.size() > 127) names.u8(static_cast<std::uint8_t>(0x80 | (encoded.size() & 0x7f))).u8(static_cast<std::uint8_t>(encoded.size() >> 7));
+      if (encoded.size() > 127)
+        names.u8(static_cast<std::uint8_t>(0x80 | (encoded.size() & 0x7f)))
+            .u8(static_cast<std::uint8_t>(encoded.size() >> 7));
       else names.u8(static_cast<std::uint8_t>(encoded.size()));
       names.put(as_bytes(encoded));
       if (!absolute_percpu) offsets.u32(static_cast<std::uint32_t>(symbols_[i].at - base));
@@ -131,8 +134,12 @@ class LinuxBuilder {
     next_ = (next_ + 4095) & ~std::uint64_t{4095};
     place_all();
     if (named_by_vmcoreinfo) {
-      for (const auto& [name, at] : {std::pair{"kallsyms_names", names_at_}, {"kallsyms_num_syms", count_at_}, {"kallsyms_token_table", table_at_},
-                                     {"kallsyms_token_index", index_at_}, {"kallsyms_offsets", offsets_at_}, {"kallsyms_relative_base", base_at_}}) {
+      for (const auto& [name, at] : {std::pair{"kallsyms_names", names_at_},
+                                     {"kallsyms_num_syms", count_at_},
+                                     {"kallsyms_token_table", table_at_},
+                                     {"kallsyms_token_index", index_at_},
+                                     {"kallsyms_offsets", offsets_at_},
+                                     {"kallsyms_relative_base", base_at_}}) {
         line("SYMBOL(" + std::string(name) + ")=" + hex(at.value).substr(2));
       }
     }
@@ -149,13 +156,15 @@ class LinuxBuilder {
     VirtAddr ring, descs, infos, data;
   };
   static constexpr std::uint64_t kDescSize = 24, kInfoSize = 88;
-  LogPlaces add_log(const std::vector<LogLine>& lines, unsigned count_bits = 5, unsigned size_bits = 10, std::uint64_t first_id = 100) {
+  LogPlaces add_log(const std::vector<LogLine>& lines, unsigned count_bits = 5, unsigned size_bits = 10,
+                    std::uint64_t first_id = 100) {
     for (const char* text :
-         {"OFFSET(printk_ringbuffer.desc_ring)=0", "OFFSET(printk_ringbuffer.text_data_ring)=48", "OFFSET(prb_desc_ring.count_bits)=0",
-          "OFFSET(prb_desc_ring.descs)=8", "OFFSET(prb_desc_ring.infos)=16", "OFFSET(prb_desc_ring.head_id)=24", "OFFSET(prb_desc_ring.tail_id)=32",
-          "OFFSET(prb_desc.state_var)=0", "OFFSET(prb_desc.text_blk_lpos)=8", "OFFSET(prb_data_blk_lpos.begin)=0", "OFFSET(prb_data_blk_lpos.next)=8",
-          "OFFSET(printk_info.ts_nsec)=8", "OFFSET(printk_info.text_len)=16", "OFFSET(prb_data_ring.size_bits)=0", "OFFSET(prb_data_ring.data)=8",
-          "SIZE(prb_desc)=24", "SIZE(printk_info)=88"}) {
+         {"OFFSET(printk_ringbuffer.desc_ring)=0", "OFFSET(printk_ringbuffer.text_data_ring)=48",
+          "OFFSET(prb_desc_ring.count_bits)=0", "OFFSET(prb_desc_ring.descs)=8", "OFFSET(prb_desc_ring.infos)=16",
+          "OFFSET(prb_desc_ring.head_id)=24", "OFFSET(prb_desc_ring.tail_id)=32", "OFFSET(prb_desc.state_var)=0",
+          "OFFSET(prb_desc.text_blk_lpos)=8", "OFFSET(prb_data_blk_lpos.begin)=0", "OFFSET(prb_data_blk_lpos.next)=8",
+          "OFFSET(printk_info.ts_nsec)=8", "OFFSET(printk_info.text_len)=16", "OFFSET(prb_data_ring.size_bits)=0",
+          "OFFSET(prb_data_ring.data)=8", "SIZE(prb_desc)=24", "SIZE(printk_info)=88"}) {
       line(text);
     }
     const std::uint64_t count = std::uint64_t{1} << count_bits, bytes = std::uint64_t{1} << size_bits;
@@ -194,13 +203,15 @@ class LinuxBuilder {
       write_u64(desc + 16, next);
       write_u64(info, id);
       write_u64(info + 8, lines[i].time_ns);
-      write_u32(info + 16, static_cast<std::uint32_t>(lines[i].text.size()) | static_cast<std::uint32_t>(lines[i].level) << 29);
+      write_u32(info + 16, static_cast<std::uint32_t>(lines[i].text.size()) | static_cast<std::uint32_t>(lines[i].level)
+                                                                                  << 29);
     }
     return out;
   }
 
   /// A task; the first one is init_task. `leader` null: a process of its own.
-  VirtAddr add_task(std::uint32_t pid, const std::string& comm, std::uint32_t state = 1, std::optional<VirtAddr> leader = std::nullopt) {
+  VirtAddr add_task(std::uint32_t pid, const std::string& comm, std::uint32_t state = 1,
+                    std::optional<VirtAddr> leader = std::nullopt) {
     const bool first = tasks_.empty();
     const VirtAddr task = place(160, first ? "init_task" : "");
     write_u32(task + 8, state);
@@ -243,7 +254,8 @@ class LinuxBuilder {
     image.facts = "{}";
     const VirtAddr page = place(kPageSize, "", kPageSize);
     write(page, as_bytes(vmcoreinfo_.substr(0, kPageSize - 1)));
-    if (with_note) image.notes.push_back({"VMCOREINFO", 0, Bytes(as_bytes(vmcoreinfo_).begin(), as_bytes(vmcoreinfo_).end())});
+    if (with_note)
+      image.notes.push_back({"VMCOREINFO", 0, Bytes(as_bytes(vmcoreinfo_).begin(), as_bytes(vmcoreinfo_).end())});
     image.memory = memory_;
     return image;
   }
@@ -255,7 +267,9 @@ class LinuxBuilder {
     std::uint64_t at;
     char type;
   };
-  std::uint32_t tgid_of(VirtAddr task) const { return static_cast<std::uint32_t>(memory_->read<le32>(physical(task + 36)).value()); }
+  std::uint32_t tgid_of(VirtAddr task) const {
+    return static_cast<std::uint32_t>(memory_->read<le32>(physical(task + 36)).value());
+  }
   VirtAddr signal_of(VirtAddr task) const { return VirtAddr{read_u64(task + 64)}; }
 
   std::shared_ptr<FakeMemory> memory_;

@@ -33,14 +33,17 @@ class TemporaryFolder {
         .write(reinterpret_cast<const char*>(contents.data()), static_cast<std::streamsize>(contents.size()));
     return path(name);
   }
-  std::string write(const std::string& name, std::string_view contents) const { return write(name, as_bytes(contents)); }
+  std::string write(const std::string& name, std::string_view contents) const {
+    return write(name, as_bytes(contents));
+  }
   std::string read(const std::string& name) const {
     std::ifstream in(path(name), std::ios::binary);
     return {std::istreambuf_iterator<char>(in), {}};
   }
   std::vector<std::string> names() const {
     std::vector<std::string> out;
-    for (const auto& entry : std::filesystem::directory_iterator(path_)) out.push_back(entry.path().filename().string());
+    for (const auto& entry : std::filesystem::directory_iterator(path_))
+      out.push_back(entry.path().filename().string());
     return out;
   }
 

@@ -79,15 +79,16 @@ TEST(HvdRoundTrip, EveryPrefixGivesBackWhatItHolds) {
   const BuiltDump built = build_dump({.sealed = true});
   std::size_t most = 0;
   for (std::size_t size = 0; size < built.bytes.size(); size += 1009) {
-    const auto dump =
-        format::Dump::open(std::make_shared<MemorySource>(Bytes(built.bytes.begin(), built.bytes.begin() + static_cast<std::ptrdiff_t>(size))));
+    const auto dump = format::Dump::open(std::make_shared<MemorySource>(
+        Bytes(built.bytes.begin(), built.bytes.begin() + static_cast<std::ptrdiff_t>(size))));
     if (!dump) {
       EXPECT_LT(size, 128u);
       continue;
     }
     EXPECT_FALSE(dump->complete());
     if (dump->partitions().empty()) continue;
-    EXPECT_EQ(dump->partitions()[0].state, size < built.bytes.size() ? dump->partitions()[0].state : PartitionState::kCaptured);
+    EXPECT_EQ(dump->partitions()[0].state,
+              size < built.bytes.size() ? dump->partitions()[0].state : PartitionState::kCaptured);
     const auto image = dump->image(dump->partitions()[0], built.keyring());
     ASSERT_TRUE(image);
     if (image->locked) continue;

@@ -1,8 +1,9 @@
 // Prints what our reader makes of a vector, in the vocabulary of tests/vectors/README.md, for compare.py.
+#include <sodium.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
-#include <sodium.h>
 
 #include "base/text.h"
 #include "decrypt/keyring.h"
@@ -78,8 +79,10 @@ json page_json(const Image& image, std::uint64_t number) {
 
 json partition_json(const format::Dump& dump, const format::DumpPartition& partition, const KeyProvider& keys,
                     const std::vector<std::uint64_t>& pages) {
-  json out{{"name", partition.name}, {"state", partition.refused.empty() ? name_of(partition.state) : "refused"},
-           {"sealed", partition.sealed}, {"pages", json::object()}};
+  json out{{"name", partition.name},
+           {"state", partition.refused.empty() ? name_of(partition.state) : "refused"},
+           {"sealed", partition.sealed},
+           {"pages", json::object()}};
   const auto image = dump.image(partition, keys);
   for (std::uint64_t page : pages) {
     json& entry = out["pages"][std::to_string(page)];
@@ -115,7 +118,9 @@ int main(int argc, char** argv) {
   const BareKey bare(key, *dump);
   const KeyProvider& keys = identity.empty() ? static_cast<const KeyProvider&>(bare) : keyring;
   const auto verified = format::verify(*dump, std::nullopt, nullptr);
-  out = {{"open", "ok"}, {"complete", verified.complete}, {"verify", verified.good() ? "good" : "bad"},
+  out = {{"open", "ok"},
+         {"complete", verified.complete},
+         {"verify", verified.good() ? "good" : "bad"},
          {"partitions", nlohmann::json::array()}};
   for (const auto& partition : dump->partitions()) {
     out["partitions"].push_back(partition_json(*dump, partition, keys, pages));

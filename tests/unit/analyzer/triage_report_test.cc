@@ -24,11 +24,11 @@ ProgramOutput validate(const json& report) {
                      "/analyzer/schema/hvdump-triage-1.json " + path);
 }
 
-#define EXPECT_VALID(report)                                                                                  \
-  do {                                                                                                        \
-    const ProgramOutput validated = validate(report);                                                         \
-    if (validated.exit_code == 77) GTEST_SKIP() << validated.text;                                            \
-    EXPECT_EQ(validated.exit_code, 0) << validated.text;                                                      \
+#define EXPECT_VALID(report)                                       \
+  do {                                                             \
+    const ProgramOutput validated = validate(report);              \
+    if (validated.exit_code == 77) GTEST_SKIP() << validated.text; \
+    EXPECT_EQ(validated.exit_code, 0) << validated.text;           \
   } while (false)
 
 /// One guest that nobody can unlock, one that was cut off, one without an operating system, a stateless one.
@@ -38,19 +38,25 @@ std::string four_partitions(const TemporaryFolder& folder) {
   const auto slots = make_key_slots(keys, CraftedDump::kId, 0, {Recipient(generate_identity()->recipient())}).value();
   crafted.begin(0, R"({"name":"sealed","role":"guest","sealed":true})");
   ByteWriter slot;
-  slot.u16(static_cast<std::uint16_t>(slots[0].recipient.size())).put(as_bytes(slots[0].recipient)).put(ByteView(slots[0].blob));
+  slot.u16(static_cast<std::uint16_t>(slots[0].recipient.size()))
+      .put(as_bytes(slots[0].recipient))
+      .put(ByteView(slots[0].blob));
   crafted.record(format::RecordType::kKeySlot, 0, 0, slot.view());
   crafted.end(0);
-  crafted.begin(1, R"({"name":"cut off \u001b[31m","role":"guest","sealed":false})").facts(R"({"ranges":[[0,67108864]]})", 1);
-  crafted.begin(2, R"({"name":"unknown","role":"guest","sealed":false})").facts(R"({"ranges":[[0,67108864]],"run_state":"guest-panicked"})", 2);
+  crafted.begin(1, R"({"name":"cut off \u001b[31m","role":"guest","sealed":false})")
+      .facts(R"({"ranges":[[0,67108864]]})", 1);
+  crafted.begin(2, R"({"name":"unknown","role":"guest","sealed":false})")
+      .facts(R"({"ranges":[[0,67108864]],"run_state":"guest-panicked"})", 2);
   crafted.end(2);
   crafted.begin(3, R"({"name":"stateless","role":"guest","sealed":false})");
-  crafted.record(format::RecordType::kPartitionEnd, 3, 0, as_bytes(R"({"state":"stateless","reason":"made again by a script"})"));
+  crafted.record(format::RecordType::kPartitionEnd, 3, 0,
+                 as_bytes(R"({"state":"stateless","reason":"made again by a script"})"));
   return folder.write("dump.hvd", crafted.build());
 }
 
 Image linux_guest_image(LinuxBuilder& builder) {
-  builder.add_log({{1'000'000, 5, "Linux version 6.6.6-test"}, {2'000'000'000, 0, "Kernel panic - not syncing: test \x1b[31m"}});
+  builder.add_log(
+      {{1'000'000, 5, "Linux version 6.6.6-test"}, {2'000'000'000, 0, "Kernel panic - not syncing: test \x1b[31m"}});
   builder.add_task(0, "swapper/0", 0);
   builder.add_task(1, "init\x1b[1m", 2);
   const VirtAddr modules = builder.place(16, "modules");

@@ -44,7 +44,9 @@ TEST(OutputFile, LeavesNothingBehindWithoutCommit) {
 TEST(OutputFile, KeepsTheOldFileUntilCommit) {
   const TemporaryFolder folder;
   folder.write("out", "old");
-  { auto file = OutputFile::create(folder.path("out"), ""); }
+  {
+    auto file = OutputFile::create(folder.path("out"), "");
+  }
   EXPECT_EQ(folder.read("out"), "old");
   ASSERT_THAT(write_whole_file(folder.path("out"), as_bytes("new")), Succeeds());
   EXPECT_EQ(folder.read("out"), "new");
@@ -54,7 +56,7 @@ TEST(OutputFile, KeepsTheOldFileUntilCommit) {
 TEST(OutputFile, IsReadableByItsOwnerOnly) {
   const TemporaryFolder folder;
   ASSERT_THAT(write_whole_file(folder.path("out"), as_bytes("x")), Succeeds());
-  struct stat status {};
+  struct stat status{};
   ASSERT_EQ(::stat(folder.path("out").c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777, 0600u);
 }
@@ -66,7 +68,8 @@ TEST(OutputFile, RefusesTheInputUnderAnyName) {
   ASSERT_EQ(::symlink("dump", folder.path("soft").c_str()), 0);
   for (const char* name : {"dump", "hard", "soft", "./dump"}) {
     EXPECT_THAT(OutputFile::create(folder.path(name), input), FailsWith(ErrorCode::kInvalidArgument, "input")) << name;
-    EXPECT_THAT(write_whole_file(folder.path(name), as_bytes("x"), input), FailsWith(ErrorCode::kInvalidArgument, "input"));
+    EXPECT_THAT(write_whole_file(folder.path(name), as_bytes("x"), input),
+                FailsWith(ErrorCode::kInvalidArgument, "input"));
   }
   EXPECT_EQ(folder.read("dump"), "precious");
 }
@@ -98,7 +101,7 @@ TEST(OutputFile, DoesNotReplaceWhatIsNoRegularFile) {
   ASSERT_EQ(::mkfifo(folder.path("pipe").c_str(), 0600), 0);
   auto file = OutputFile::create(folder.path("pipe"), "");
   if (file) (void)file->commit().has_value();
-  struct stat status {};
+  struct stat status{};
   ASSERT_EQ(::stat(folder.path("pipe").c_str(), &status), 0);
   EXPECT_TRUE(S_ISFIFO(status.st_mode)) << "a FIFO (or /dev/null) became a regular file";
 }

@@ -30,7 +30,8 @@ TEST(Normalised, SortsJoinsAndDropsEmptyRanges) {
   EXPECT_THAT(normalised({range(10, 5), range(15, 5)}), ElementsAre(range(10, 10))) << "they touch";
   EXPECT_THAT(normalised({range(10, 100), range(20, 5)}), ElementsAre(range(10, 100))) << "one inside the other";
   EXPECT_THAT(normalised({range(10, 10), range(15, 10)}), ElementsAre(range(10, 15)));
-  EXPECT_THAT(normalised({range(10, 5), range(16, 5)}), ElementsAre(range(10, 5), range(16, 5))) << "a byte between them";
+  EXPECT_THAT(normalised({range(10, 5), range(16, 5)}), ElementsAre(range(10, 5), range(16, 5)))
+      << "a byte between them";
 }
 
 TEST(Normalised, CutsWhatWouldWrapAround) {

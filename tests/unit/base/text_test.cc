@@ -17,31 +17,42 @@ TEST(Printable, LetsTextThroughAndNothingATerminalObeys) {
     std::string_view out;
   };
   using namespace std::string_view_literals;
-  for (const Case& c : std::initializer_list<Case>{
-           {"plain", "hello, world"sv, "hello, world"sv},
-           {"tab", "a\tb"sv, "a\tb"sv},
-           {"newline", "a\nb"sv, "a?b"sv},
-           {"carriage return", "a\rb"sv, "a?b"sv},
-           {"NUL", "a\0b"sv, "a?b"sv},
-           {"DEL", "a\x7f" "b"sv, "a?b"sv},
-           {"colour escape", "\x1b[31mred"sv, "?[31mred"sv},
-           {"title escape with BEL", "\x1b]0;title\a"sv, "?]0;title?"sv},
-           {"C1 CSI as one byte", "\x9b" "31m"sv, "?31m"sv},
-           {"C1 CSI in UTF-8", "\xc2\x9b" "31m"sv, "?31m"sv},
-           {"last C1 in UTF-8", "\xc2\x9f"sv, "?"sv},
-           {"no-break space is no control", "\xc2\xa0"sv, "\xc2\xa0"sv},
-           {"two bytes", "h\xc3\xa9"sv, "h\xc3\xa9"sv},
-           {"three bytes", "\xe2\x82\xac"sv, "\xe2\x82\xac"sv},
-           {"four bytes", "\xf0\x9f\x98\x80"sv, "\xf0\x9f\x98\x80"sv},
-           {"overlong slash", "\xc0\xaf"sv, "??"sv},
-           {"overlong escape", "\xc0\x9b"sv, "??"sv},
-           {"overlong in three", "\xe0\x80\xaf"sv, "???"sv},
-           {"surrogate", "\xed\xa0\x80"sv, "???"sv},
-           {"beyond U+10FFFF", "\xf4\x90\x80\x80"sv, "????"sv},
-           {"cut short", "\xe2\x82"sv, "??"sv},
-           {"stray continuation", "a\x80z"sv, "a?z"sv},
-           {"a good character behind a bad lead", "\xe2" "A"sv, "?A"sv},
-           {"0xff", "\xff"sv, "?"sv}}) {
+  for (const Case& c : std::initializer_list<Case>{{"plain", "hello, world"sv, "hello, world"sv},
+                                                   {"tab", "a\tb"sv, "a\tb"sv},
+                                                   {"newline", "a\nb"sv, "a?b"sv},
+                                                   {"carriage return", "a\rb"sv, "a?b"sv},
+                                                   {"NUL", "a\0b"sv, "a?b"sv},
+                                                   {"DEL",
+                                                    "a\x7f"
+                                                    "b"sv,
+                                                    "a?b"sv},
+                                                   {"colour escape", "\x1b[31mred"sv, "?[31mred"sv},
+                                                   {"title escape with BEL", "\x1b]0;title\a"sv, "?]0;title?"sv},
+                                                   {"C1 CSI as one byte",
+                                                    "\x9b"
+                                                    "31m"sv,
+                                                    "?31m"sv},
+                                                   {"C1 CSI in UTF-8",
+                                                    "\xc2\x9b"
+                                                    "31m"sv,
+                                                    "?31m"sv},
+                                                   {"last C1 in UTF-8", "\xc2\x9f"sv, "?"sv},
+                                                   {"no-break space is no control", "\xc2\xa0"sv, "\xc2\xa0"sv},
+                                                   {"two bytes", "h\xc3\xa9"sv, "h\xc3\xa9"sv},
+                                                   {"three bytes", "\xe2\x82\xac"sv, "\xe2\x82\xac"sv},
+                                                   {"four bytes", "\xf0\x9f\x98\x80"sv, "\xf0\x9f\x98\x80"sv},
+                                                   {"overlong slash", "\xc0\xaf"sv, "??"sv},
+                                                   {"overlong escape", "\xc0\x9b"sv, "??"sv},
+                                                   {"overlong in three", "\xe0\x80\xaf"sv, "???"sv},
+                                                   {"surrogate", "\xed\xa0\x80"sv, "???"sv},
+                                                   {"beyond U+10FFFF", "\xf4\x90\x80\x80"sv, "????"sv},
+                                                   {"cut short", "\xe2\x82"sv, "??"sv},
+                                                   {"stray continuation", "a\x80z"sv, "a?z"sv},
+                                                   {"a good character behind a bad lead",
+                                                    "\xe2"
+                                                    "A"sv,
+                                                    "?A"sv},
+                                                   {"0xff", "\xff"sv, "?"sv}}) {
     EXPECT_EQ(printable(c.in), c.out) << c.what;
   }
 }
@@ -86,8 +97,10 @@ TEST(ByteSource, RefusesWhatLiesOutside) {
   const MemorySource source(to_bytes("0123456789"));
   EXPECT_EQ(to_string(source.read(4, 6).value()), "456789");
   EXPECT_THAT(source.read(10, 0), Succeeds());
-  for (const auto& [offset, count] : {std::pair<std::uint64_t, std::size_t>{4, 7}, {11, 0}, {~std::uint64_t{0}, 1}, {1, ~std::size_t{0}}}) {
-    EXPECT_THAT(source.read(offset, count), FailsWith(ErrorCode::kCorrupt, "ends at byte 10")) << offset << " " << count;
+  for (const auto& [offset, count] :
+       {std::pair<std::uint64_t, std::size_t>{4, 7}, {11, 0}, {~std::uint64_t{0}, 1}, {1, ~std::size_t{0}}}) {
+    EXPECT_THAT(source.read(offset, count), FailsWith(ErrorCode::kCorrupt, "ends at byte 10"))
+        << offset << " " << count;
   }
 }
 

@@ -24,7 +24,8 @@ class FakePages final : public PageSource {
   PageRun fetch(PhysAddr at, std::uint64_t max_pages, MutableBytes scratch) const override {
     EXPECT_GE(max_pages, 1u);
     const std::uint64_t page = at.value / kPageSize;
-    if (const auto missing = absent.find(page); missing != absent.end()) return {PageRun::Kind::kAbsent, 1, {}, missing->second};
+    if (const auto missing = absent.find(page); missing != absent.end())
+      return {PageRun::Kind::kAbsent, 1, {}, missing->second};
     const auto found = text.find(page);
     if (found == text.end()) return {PageRun::Kind::kZero, 1, {}, Absence::kZero};
     std::memset(scratch.data(), 0, kPageSize);
@@ -53,10 +54,12 @@ class FailingSealer final : public Sealer {
 struct Capture {
   std::shared_ptr<Bytes> bytes = std::make_shared<Bytes>();
   std::unique_ptr<format::DumpWriter> writer =
-      format::DumpWriter::create(std::make_unique<SharedSink>(bytes), format::new_dump_info("{}").value(), format::SigningKey::generate().value())
+      format::DumpWriter::create(std::make_unique<SharedSink>(bytes), format::new_dump_info("{}").value(),
+                                 format::SigningKey::generate().value())
           .value();
 
-  Result<PipelineResult> write(const PageSource& source, std::shared_ptr<const Sealer> sealer = nullptr, const PipelineOptions& options = {.threads = 2, .classify = {}}) {
+  Result<PipelineResult> write(const PageSource& source, std::shared_ptr<const Sealer> sealer = nullptr,
+                               const PipelineOptions& options = {.threads = 2, .classify = {}}) {
     auto partition = writer->begin_partition({.name = "guest"}, std::move(sealer), {}).value();
     Progress progress("test", 1);
     auto result = write_memory(source, *partition, options, progress);
@@ -78,8 +81,11 @@ std::string page_text(const Image& image, std::uint64_t page) {
 }
 
 TEST(Pipeline, WritesEveryPageOnce) {
-  FakePages pages({{PhysAddr{0}, 3 * kPageSize}, {PhysAddr{kSegmentBytes - kPageSize}, 2 * kPageSize}, {PhysAddr{40 * kSegmentBytes}, kPageSize}});
-  for (std::uint64_t page : {std::uint64_t{0}, std::uint64_t{2}, kSegmentBytes / kPageSize - 1, kSegmentBytes / kPageSize, 40 * kSegmentBytes / kPageSize}) {
+  FakePages pages({{PhysAddr{0}, 3 * kPageSize},
+                   {PhysAddr{kSegmentBytes - kPageSize}, 2 * kPageSize},
+                   {PhysAddr{40 * kSegmentBytes}, kPageSize}});
+  for (std::uint64_t page : {std::uint64_t{0}, std::uint64_t{2}, kSegmentBytes / kPageSize - 1,
+                             kSegmentBytes / kPageSize, 40 * kSegmentBytes / kPageSize}) {
     pages.text[page] = "pg" + std::to_string(1000000 + page % 1000000).substr(1);
   }
   Capture capture;
@@ -128,16 +134,19 @@ TEST(Pipeline, WhatCannotBeSealedIsNotWrittenInTheClear) {
   // A sealer may fail at once or in the middle; at no point does a byte of memory reach the file unsealed.
   for (const int good : {0, 1, 2, 3, 5, 8, 20}) {
     FakePages pages({{PhysAddr{0}, 4 * kSegmentBytes}});
-    for (std::uint64_t page = 0; page < 4 * kSegmentBytes / kPageSize; page += 50) pages.text[page] = "CANARY" + std::to_string(page);
+    for (std::uint64_t page = 0; page < 4 * kSegmentBytes / kPageSize; page += 50)
+      pages.text[page] = "CANARY" + std::to_string(page);
     Capture capture;
-    EXPECT_THAT(capture.write(pages, std::make_shared<FailingSealer>(good)), FailsWith(ErrorCode::kIo, "broken")) << good;
+    EXPECT_THAT(capture.write(pages, std::make_shared<FailingSealer>(good)), FailsWith(ErrorCode::kIo, "broken"))
+        << good;
     EXPECT_EQ(to_string(*capture.bytes).find("CANARY"), std::string::npos) << good;
   }
   FakePages pages({{PhysAddr{0}, kPageSize}});
   pages.text[0] = "CANARY";
   Capture clear;
   ASSERT_THAT(clear.write(pages), Succeeds());
-  EXPECT_THAT(to_string(*clear.bytes), testing::AnyOf(HasSubstr("CANARY"), HasSubstr("ANARY"))) << "the search does find what is in the clear";
+  EXPECT_THAT(to_string(*clear.bytes), testing::AnyOf(HasSubstr("CANARY"), HasSubstr("ANARY")))
+      << "the search does find what is in the clear";
 }
 
 }  // namespace

@@ -23,11 +23,14 @@ std::string quoted(const std::string& text) { return "\"" + text + "\""; }
 
 TEST(Policy, RulesAddUpInOrder) {
   const auto policy = Policy::parse(R"({"vms": [
-      {"match": "*", "recipients": [)" + quoted(kAlice) + R"(], "compression": "lz4"},
+      {"match": "*", "recipients": [)" +
+                                    quoted(kAlice) + R"(], "compression": "lz4"},
       {"match": "web-*", "stateless": true, "note": "terraform apply"},
-      {"match": "db", "recipients": [)" + quoted(kBob) + R"(], "compression": "none"},
+      {"match": "db", "recipients": [)" +
+                                    quoted(kBob) + R"(], "compression": "none"},
       {"match": "12345678-*", "plaintext": true}],
-      "hypervisor": {"level": "full", "recipients": [)" + quoted(kBob) + "]}}");
+      "hypervisor": {"level": "full", "recipients": [)" +
+                                    quoted(kBob) + "]}}");
   ASSERT_THAT(policy, Succeeds());
   EXPECT_THAT(labels(policy->for_guest("db", "")), ElementsAre(kAlice, kBob));
   EXPECT_EQ(policy->for_guest("db", "").codec, format::Codec::kNone);
@@ -51,11 +54,14 @@ TEST(Policy, FailsClosed) {
   EXPECT_NE(refusal(PartitionPolicy{}), std::nullopt) << "nothing was said: nothing is written";
   EXPECT_NE(refusal(Policy::parse("{}")->for_guest("any", "")), std::nullopt);
   EXPECT_NE(refusal(Policy::parse(R"({"vms":[{"match":"*","plaintext":false}]})")->for_guest("any", "")), std::nullopt);
-  EXPECT_NE(refusal(Policy::parse(R"({"vms":[{"match":"other","plaintext":true}]})")->for_guest("any", "")), std::nullopt);
+  EXPECT_NE(refusal(Policy::parse(R"({"vms":[{"match":"other","plaintext":true}]})")->for_guest("any", "")),
+            std::nullopt);
   EXPECT_NE(refusal(Policy::parse(R"({"vms":[{"match":"*","recipients":[]}]})")->for_guest("any", "")), std::nullopt);
   EXPECT_EQ(refusal(Policy::parse(R"({"vms":[{"match":"*","plaintext":true}]})")->for_guest("any", "")), std::nullopt);
   EXPECT_EQ(refusal(Policy::parse(R"({"vms":[{"match":"*","stateless":true}]})")->for_guest("any", "")), std::nullopt);
-  EXPECT_EQ(refusal(Policy::parse(R"({"vms":[{"match":"*","recipients":[)" + quoted(kAlice) + "]}]}")->for_guest("any", "")), std::nullopt);
+  EXPECT_EQ(
+      refusal(Policy::parse(R"({"vms":[{"match":"*","recipients":[)" + quoted(kAlice) + "]}]}")->for_guest("any", "")),
+      std::nullopt);
 }
 
 TEST(Policy, RefusesWhatItDoesNotUnderstand) {
@@ -63,28 +69,33 @@ TEST(Policy, RefusesWhatItDoesNotUnderstand) {
     std::string text;
     const char* why;
   };
-  for (const Case& c : std::initializer_list<Case>{
-           {"", "JSON"}, {"{", "JSON"}, {"[]", "not an object"}, {"null", "not an object"}, {"7", "not an object"},
-           {R"({"vm": []})", "\"vm\""},
-           {R"({"vms": {}})", "not an array"},
-           {R"({"vms": [7]})", "vms[0]"},
-           {R"({"vms": [{}]})", "match"},
-           {R"({"vms": [{"match": 7}]})", "match"},
-           {R"({"vms": [{"match": "*"}, {"match": "*", "plain-text": true}]})", "vms[1] has an unknown member \"plain-text\""},
-           {R"({"vms": [{"match": "*", "plaintext": "no"}]})", "plaintext"},
-           {R"({"vms": [{"match": "*", "plaintext": 1}]})", "plaintext"},
-           {R"({"vms": [{"match": "*", "stateless": null}]})", "stateless"},
-           {R"({"vms": [{"match": "*", "note": 1}]})", "note"},
-           {R"({"vms": [{"match": "*", "compression": "gzip"}]})", "compression"},
-           {R"({"vms": [{"match": "*", "compression": 1}]})", "compression"},
-           {R"({"vms": [{"match": "*", "recipients": "age1"}]})", "not an array"},
-           {R"({"vms": [{"match": "*", "recipients": [1]}]})", "not a string"},
-           {R"({"vms": [{"match": "*", "recipients": ["age1qqq"]}]})", "vms[0]"},
-           {R"({"hypervisor": []})", "hypervisor"},
-           {R"({"hypervisor": {"plaintext": true}})", "unknown member"},
-           {R"({"hypervisor": {"level": "open"}})", "level"},
-           {R"({"hypervisor": {"level": true}})", "level"},
-           {R"({"hypervisor": {"recipients": ["x"]}})", "hypervisor"}}) {
+  for (const Case& c :
+       std::initializer_list<Case>{{"", "JSON"},
+                                   {"{", "JSON"},
+                                   {"[]", "not an object"},
+                                   {"null", "not an object"},
+                                   {"7", "not an object"},
+                                   {R"({"vm": []})", "\"vm\""},
+                                   {R"({"vms": {}})", "not an array"},
+                                   {R"({"vms": [7]})", "vms[0]"},
+                                   {R"({"vms": [{}]})", "match"},
+                                   {R"({"vms": [{"match": 7}]})", "match"},
+                                   {R"({"vms": [{"match": "*"}, {"match": "*", "plain-text": true}]})",
+                                    "vms[1] has an unknown member \"plain-text\""},
+                                   {R"({"vms": [{"match": "*", "plaintext": "no"}]})", "plaintext"},
+                                   {R"({"vms": [{"match": "*", "plaintext": 1}]})", "plaintext"},
+                                   {R"({"vms": [{"match": "*", "stateless": null}]})", "stateless"},
+                                   {R"({"vms": [{"match": "*", "note": 1}]})", "note"},
+                                   {R"({"vms": [{"match": "*", "compression": "gzip"}]})", "compression"},
+                                   {R"({"vms": [{"match": "*", "compression": 1}]})", "compression"},
+                                   {R"({"vms": [{"match": "*", "recipients": "age1"}]})", "not an array"},
+                                   {R"({"vms": [{"match": "*", "recipients": [1]}]})", "not a string"},
+                                   {R"({"vms": [{"match": "*", "recipients": ["age1qqq"]}]})", "vms[0]"},
+                                   {R"({"hypervisor": []})", "hypervisor"},
+                                   {R"({"hypervisor": {"plaintext": true}})", "unknown member"},
+                                   {R"({"hypervisor": {"level": "open"}})", "level"},
+                                   {R"({"hypervisor": {"level": true}})", "level"},
+                                   {R"({"hypervisor": {"recipients": ["x"]}})", "hypervisor"}}) {
     EXPECT_THAT(Policy::parse(c.text), FailsWith(ErrorCode::kInvalidArgument, c.why)) << c.text;
   }
 }
@@ -105,7 +116,8 @@ TEST(WithoutSecrets, BlanksWhatMayTell) {
            {{"-append"}, {"-append"}},
            {{"-object", "secret,id=sec0,data=hunter2"}, {"-object", "secret,id=sec0,data=***"}},
            {{"-object", "secret,id=s,data=a,b,c"}, {"-object", "secret,id=s,data=***"}},
-           {{"-object", R"({"qom-type":"secret","id":"s","data":"hunter2"})"}, {"-object", R"({"qom-type":"secret","id":"s","data":***)"}},
+           {{"-object", R"({"qom-type":"secret","id":"s","data":"hunter2"})"},
+            {"-object", R"({"qom-type":"secret","id":"s","data":***)"}},
            {{"-spice", "port=5900,password=hunter2"}, {"-spice", "port=5900,password=***"}},
            {{"-vnc", ":1,PassWord=x"}, {"-vnc", ":1,PassWord=***"}},
            {{"-drive", "file=x,password-secret=sec0"}, {"-drive", "file=x,password-secret=***"}},
@@ -120,26 +132,28 @@ TEST(WithoutSecrets, BlanksWhatMayTell) {
 }
 
 TEST(WithoutSecrets, NoSecretOfTheseSurvives) {
-  for (const std::vector<std::string>& line : std::initializer_list<std::vector<std::string>>{
-           {"-iscsi", "user=me,password=HUSH"},
-           {"-object", "tls-creds-x509,id=t,dir=/etc,passwordid=HUSH"},
-           {"-object", "secret,data=HUSH,id=s"},
-           {"-netdev", "user,id=n,smb=/x,token=HUSH"},
-           {"-blockdev", R"({"driver":"rbd","key-secret":"HUSH"})"},
-           {"-smbios", "type=11,value=HUSH"},
-           {"-smbios", "type=11,value=a=HUSH"}}) {
-    for (const std::string& argument : without_secrets(line)) EXPECT_EQ(argument.find("HUSH"), std::string::npos) << argument;
+  for (const std::vector<std::string>& line :
+       std::initializer_list<std::vector<std::string>>{{"-iscsi", "user=me,password=HUSH"},
+                                                       {"-object", "tls-creds-x509,id=t,dir=/etc,passwordid=HUSH"},
+                                                       {"-object", "secret,data=HUSH,id=s"},
+                                                       {"-netdev", "user,id=n,smb=/x,token=HUSH"},
+                                                       {"-blockdev", R"({"driver":"rbd","key-secret":"HUSH"})"},
+                                                       {"-smbios", "type=11,value=HUSH"},
+                                                       {"-smbios", "type=11,value=a=HUSH"}}) {
+    for (const std::string& argument : without_secrets(line))
+      EXPECT_EQ(argument.find("HUSH"), std::string::npos) << argument;
   }
 }
 
 // A name in front of the telling one, with a colon between, hides it: only the text up to the first mark is looked at.
 TEST(WithoutSecrets, ASecretInAUrlIsBlanked) {
-  for (const std::vector<std::string>& line : std::initializer_list<std::vector<std::string>>{
-           {"-drive", "file=iscsi://me:HUSH@server/lun"},
-           {"-drive", "file=rbd:pool/image:id=admin:key=HUSH:mon_host=x"},
-           {"-drive", "file=https://user:HUSH@server/disk.img,if=virtio"},
-           {"-append=console=ttyS0 token=HUSH"}}) {
-    for (const std::string& argument : without_secrets(line)) EXPECT_EQ(argument.find("HUSH"), std::string::npos) << argument;
+  for (const std::vector<std::string>& line :
+       std::initializer_list<std::vector<std::string>>{{"-drive", "file=iscsi://me:HUSH@server/lun"},
+                                                       {"-drive", "file=rbd:pool/image:id=admin:key=HUSH:mon_host=x"},
+                                                       {"-drive", "file=https://user:HUSH@server/disk.img,if=virtio"},
+                                                       {"-append=console=ttyS0 token=HUSH"}}) {
+    for (const std::string& argument : without_secrets(line))
+      EXPECT_EQ(argument.find("HUSH"), std::string::npos) << argument;
   }
 }
 

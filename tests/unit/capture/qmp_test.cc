@@ -13,7 +13,8 @@ using nlohmann::json;
 using Connection = FakeQmpPeer::Connection;
 
 /// Connects to a peer that greets and then answers the next request with `answer`.
-Result<json> ask(std::function<void(Connection&, const json&)> answer, std::chrono::milliseconds timeout = std::chrono::seconds(5)) {
+Result<json> ask(std::function<void(Connection&, const json&)> answer,
+                 std::chrono::milliseconds timeout = std::chrono::seconds(5)) {
   FakeQmpPeer peer([&](Connection& connection) {
     connection.greet();
     const json request = connection.receive();
@@ -59,10 +60,12 @@ TEST(Qmp, TakesAReplyInPieces) {
 }
 
 TEST(Qmp, ErrorsOfThePeerKeepItsWordsHarmless) {
-  EXPECT_THAT(ask([](Connection& c, const json& r) {
-                c.send(json{{"id", r["id"]}, {"error", {{"class", "CommandNotFound"}, {"desc", "no such thing"}}}}.dump() + "\n");
-              }),
-              FailsWith(ErrorCode::kNotFound, "no such thing"));
+  EXPECT_THAT(
+      ask([](Connection& c, const json& r) {
+        c.send(json{{"id", r["id"]}, {"error", {{"class", "CommandNotFound"}, {"desc", "no such thing"}}}}.dump() +
+               "\n");
+      }),
+      FailsWith(ErrorCode::kNotFound, "no such thing"));
   const auto hostile = ask([](Connection& c, const json& r) {
     c.send(json{{"id", r["id"]}, {"error", {{"class", "GenericError"}, {"desc", "\x1b]0;title\a"}}}}.dump() + "\n");
   });
@@ -73,10 +76,13 @@ TEST(Qmp, ErrorsOfThePeerKeepItsWordsHarmless) {
 }
 
 TEST(Qmp, WhatIsNoProtocolEndsTheConnection) {
-  for (const char* garbage : {"garbage\n", "\n", "[]\n", "null\n", "\"text\"\n", "{\"return\": \n", "\xff\xfe\n", "{} {}\n"}) {
-    EXPECT_THAT(ask([&](Connection& c, const json&) { c.send(garbage); }), FailsWith(ErrorCode::kIo, "no JSON object")) << garbage;
+  for (const char* garbage :
+       {"garbage\n", "\n", "[]\n", "null\n", "\"text\"\n", "{\"return\": \n", "\xff\xfe\n", "{} {}\n"}) {
+    EXPECT_THAT(ask([&](Connection& c, const json&) { c.send(garbage); }), FailsWith(ErrorCode::kIo, "no JSON object"))
+        << garbage;
   }
-  EXPECT_THAT(ask([](Connection& c, const json& r) { c.send(json{{"id", r["id"]}}.dump() + "\n"); }), FailsWith(ErrorCode::kIo, "without a result"));
+  EXPECT_THAT(ask([](Connection& c, const json& r) { c.send(json{{"id", r["id"]}}.dump() + "\n"); }),
+              FailsWith(ErrorCode::kIo, "without a result"));
 }
 
 TEST(Qmp, AHangUpIsToldAtEveryStage) {
@@ -90,7 +96,8 @@ TEST(Qmp, AHangUpIsToldAtEveryStage) {
 
 TEST(Qmp, SilenceEndsAtTheDeadline) {
   const auto start = std::chrono::steady_clock::now();
-  EXPECT_THAT(ask([](Connection& c, const json&) { c.receive(); }, std::chrono::milliseconds(100)), FailsWith(ErrorCode::kIo, "does not answer"));
+  EXPECT_THAT(ask([](Connection& c, const json&) { c.receive(); }, std::chrono::milliseconds(100)),
+              FailsWith(ErrorCode::kIo, "does not answer"));
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(3));
 }
 

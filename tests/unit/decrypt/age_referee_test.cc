@@ -35,7 +35,8 @@ TEST(AgeReferee, UnwrapsAKeySlot) {
   const PartitionKeys keys = PartitionKeys::generate().value();
   const DumpId dump{1, 2, 3};
   const auto slots = make_key_slots(keys, dump, 3, {Recipient(identity.recipient())}).value();
-  const auto out = run_program("age -d -i " + folder.write("key", identity.text()) + " " + folder.write("slot", slots[0].blob));
+  const auto out =
+      run_program("age -d -i " + folder.write("key", identity.text()) + " " + folder.write("slot", slots[0].blob));
   EXPECT_EQ(out.exit_code, 0);
   EXPECT_EQ(out.text, to_string(keys.key_text(dump, 3).view()));
   EXPECT_THAT(out.text, testing::HasSubstr("partition 3\n"));

@@ -39,21 +39,21 @@ TEST(Bech32, RefusesWhatBip173CallsInvalid) {
     std::string text;
     const char* why;
   };
-  for (const Case& c : std::initializer_list<Case>{
-           {"a", "pzry9x0s0muk", "no checksum"},                // no separator
-           {"", "x1b4n0q5v", "does not begin"},                 // another prefix
-           {"x", "x1b4n0q5v", "character"},                     // b is no digit
-           {"li", "li1dgmt3", "checksum"},                      // checksum too short
-           {"de", "de1lg7wt\xff", "character"},
-           {"a", "A1G7SGD8", "checksum"},                       // checksum over the upper-case prefix
-           {"a", "a12UEL5L", "mixes"},
-           {"a", "A12uEL5L", "mixes"},
-           {"b", "a12uel5l", "does not begin"},
-           {"abcdef", "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqxx", "checksum"},
-           {"abcdef", "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqx", "checksum"},
-           {"abcdef", "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqxw ", "character"},
-           {"abcdef", "", "checksum"},
-           {"abcdef", "abcdef1", "checksum"}}) {
+  for (const Case& c :
+       std::initializer_list<Case>{{"a", "pzry9x0s0muk", "no checksum"},  // no separator
+                                   {"", "x1b4n0q5v", "does not begin"},   // another prefix
+                                   {"x", "x1b4n0q5v", "character"},       // b is no digit
+                                   {"li", "li1dgmt3", "checksum"},        // checksum too short
+                                   {"de", "de1lg7wt\xff", "character"},
+                                   {"a", "A1G7SGD8", "checksum"},  // checksum over the upper-case prefix
+                                   {"a", "a12UEL5L", "mixes"},
+                                   {"a", "A12uEL5L", "mixes"},
+                                   {"b", "a12uel5l", "does not begin"},
+                                   {"abcdef", "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqxx", "checksum"},
+                                   {"abcdef", "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqx", "checksum"},
+                                   {"abcdef", "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqxw ", "character"},
+                                   {"abcdef", "", "checksum"},
+                                   {"abcdef", "abcdef1", "checksum"}}) {
     EXPECT_THAT(bech32_decode(c.hrp, c.text), FailsWith(ErrorCode::kInvalidArgument, c.why)) << c.text;
   }
 }
@@ -62,9 +62,12 @@ TEST(Bech32, RefusesPaddingThatCarriesBits) {
   // All with good checksums. One byte is two digits, 10 bits: the last two are padding.
   EXPECT_EQ(bech32_encode("a", filled(1, 0xff)), "a1lu9cgf6y");
   EXPECT_THAT(bech32_decode("a", "a1lu9cgf6y"), Succeeds());
-  EXPECT_THAT(bech32_decode("a", "a1lacwuu8k"), FailsWith(ErrorCode::kInvalidArgument, "padding")) << "a padding bit is set";
-  EXPECT_THAT(bech32_decode("a", "a1luq25lfhf"), FailsWith(ErrorCode::kInvalidArgument, "padding")) << "a digit too many";
-  EXPECT_THAT(bech32_decode("a", "a19r5vgpe"), FailsWith(ErrorCode::kInvalidArgument, "padding")) << "five bits make no byte";
+  EXPECT_THAT(bech32_decode("a", "a1lacwuu8k"), FailsWith(ErrorCode::kInvalidArgument, "padding"))
+      << "a padding bit is set";
+  EXPECT_THAT(bech32_decode("a", "a1luq25lfhf"), FailsWith(ErrorCode::kInvalidArgument, "padding"))
+      << "a digit too many";
+  EXPECT_THAT(bech32_decode("a", "a19r5vgpe"), FailsWith(ErrorCode::kInvalidArgument, "padding"))
+      << "five bits make no byte";
 }
 
 TEST(Bech32, NoticesEverySingleMistypedCharacter) {
@@ -86,16 +89,15 @@ TEST(Recipient, RefusesWhatIsNoX25519Recipient) {
     std::string text;
     const char* why;
   };
-  for (const Case& c : std::initializer_list<Case>{
-           {"", ""},
-           {"age1", ""},
-           {identity.text(), "secret key"},
-           {"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", "SSH"},
-           {bech32_encode("age", filled(31, 7)), "31 bytes"},
-           {bech32_encode("age", filled(33, 7)), "33 bytes"},
-           {bech32_encode("age", Bytes(32)), "zero"},
-           {bech32_encode("ago", filled(32, 7)), "age1"},
-           {identity.recipient().text() + "\n", "character"}}) {
+  for (const Case& c : std::initializer_list<Case>{{"", ""},
+                                                   {"age1", ""},
+                                                   {identity.text(), "secret key"},
+                                                   {"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", "SSH"},
+                                                   {bech32_encode("age", filled(31, 7)), "31 bytes"},
+                                                   {bech32_encode("age", filled(33, 7)), "33 bytes"},
+                                                   {bech32_encode("age", Bytes(32)), "zero"},
+                                                   {bech32_encode("ago", filled(32, 7)), "age1"},
+                                                   {identity.recipient().text() + "\n", "character"}}) {
     EXPECT_THAT(parse_recipient(c.text), FailsWith(ErrorCode::kInvalidArgument, c.why)) << c.text;
   }
 }
@@ -117,15 +119,14 @@ TEST(IdentityFile, NamesTheLineAndNeverEchoesASecret) {
     std::string text;
     const char* why;
   };
-  for (const Case& c : std::initializer_list<Case>{
-           {"", "no"},
-           {"# only a comment\n", "no"},
-           {"# x\n" + mistyped + "\n", "line 2"},
-           {identity.recipient().text(), "public key"},
-           {"garbage", "line 1"},
-           {"age-encryption.org/v1\n-> scrypt", "encrypted"},
-           {"-----BEGIN AGE ENCRYPTED FILE-----\n", "encrypted"},
-           {bech32_encode("age-secret-key-", filled(31, 3)), "line 1"}}) {
+  for (const Case& c : std::initializer_list<Case>{{"", "no"},
+                                                   {"# only a comment\n", "no"},
+                                                   {"# x\n" + mistyped + "\n", "line 2"},
+                                                   {identity.recipient().text(), "public key"},
+                                                   {"garbage", "line 1"},
+                                                   {"age-encryption.org/v1\n-> scrypt", "encrypted"},
+                                                   {"-----BEGIN AGE ENCRYPTED FILE-----\n", "encrypted"},
+                                                   {bech32_encode("age-secret-key-", filled(31, 3)), "line 1"}}) {
     const auto parsed = parse_identity_file(c.text);
     EXPECT_THAT(parsed, FailsWith(ErrorCode::kInvalidArgument, c.why)) << c.text;
     ASSERT_FALSE(parsed);

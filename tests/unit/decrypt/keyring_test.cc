@@ -1,8 +1,8 @@
 // Which key opens what, and the four ways in which none does.
 #include "decrypt/keyring.h"
 
-#include "decrypt/age.h"
 #include "base/text.h"
+#include "decrypt/age.h"
 #include "tests/support/damage.h"
 #include "tests/support/matchers.h"
 #include "tests/support/temporary_folder.h"
@@ -95,7 +95,8 @@ TEST(Keyring, LoadsIdentitiesAndPassphrasesAndNamesTheFile) {
   EXPECT_THAT(Keyring::load({folder.path("absent")}), FailsWith(ErrorCode::kIo, "absent"));
   EXPECT_THAT(Keyring::load({folder.write("bad", "garbage")}), FailsWith(ErrorCode::kInvalidArgument, "bad"));
   EXPECT_THAT(Keyring::load({}, {folder.write("empty", "")}), FailsWith(ErrorCode::kInvalidArgument, "empty"));
-  EXPECT_THAT(Keyring::load({folder.write("large", std::string(kMaxAgeFile + 1, '#'))}), FailsWith(ErrorCode::kInvalidArgument, "large"));
+  EXPECT_THAT(Keyring::load({folder.write("large", std::string(kMaxAgeFile + 1, '#'))}),
+              FailsWith(ErrorCode::kInvalidArgument, "large"));
 }
 
 TEST(Keyring, AGrantOpensItsClassesOnly) {
@@ -123,7 +124,8 @@ TEST(Keyring, AGrantOpensItsClassesOnly) {
 TEST(PartitionKeys, TextComesBackAndDeviationsDoNot) {
   const PartitionKeys keys = PartitionKeys::generate().value();
   const std::string good = to_string(keys.key_text(kDump, kPartition).view());
-  const std::string some = to_string(keys.key_text(kDump, kPartition, std::vector{PageClass::kUser, PageClass::kVmm}).view());
+  const std::string some =
+      to_string(keys.key_text(kDump, kPartition, std::vector{PageClass::kUser, PageClass::kVmm}).view());
   const auto parse = [](std::string_view text) { return PartitionKeys::parse(as_bytes(text), kDump, kPartition); };
   ASSERT_THAT(parse(good), Succeeds());
   ASSERT_THAT(parse(some), Succeeds());
@@ -151,7 +153,8 @@ TEST(PartitionKeys, TextComesBackAndDeviationsDoNot) {
            {"short key", good.substr(0, good.size() - 3) + "\n", "not 32 bytes"},
            {"no digit", replaced(good, "partition-key ", "partition-key g"), "not 32 bytes"},
            {"unknown class", some + "class-key attic " + std::string(64, 'a') + "\n", "unknown page class"},
-           {"no dump", replaced(good, "dump " + hex_bytes(std::as_bytes(std::span(kDump))) + "\n", ""), "what it is for"},
+           {"no dump", replaced(good, "dump " + hex_bytes(std::as_bytes(std::span(kDump))) + "\n", ""),
+            "what it is for"},
            {"no partition", replaced(good, "partition 3\n", ""), "what it is for"},
            {"partition with a zero in front", replaced(good, "partition 3\n", "partition 03\n"), "another partition"},
            {"no map key", some.substr(0, some.find("map-key")) + some.substr(some.find("class-key")), "page map"}}) {
@@ -184,7 +187,8 @@ TEST(PartitionKeys, APieceIsBoundToItsPlaceAndNonce) {
   SealedPiece renumbered = piece(KeyName::map());
   renumbered.nonce[23] ^= 1;
   EXPECT_THAT(keys.open(renumbered, stored), FailsWith(ErrorCode::kCorrupt, ""));
-  EXPECT_THAT(keys.open(piece(KeyName::map()), ByteView(stored).first(kSealOverhead - 1)), FailsWith(ErrorCode::kCorrupt, ""));
+  EXPECT_THAT(keys.open(piece(KeyName::map()), ByteView(stored).first(kSealOverhead - 1)),
+              FailsWith(ErrorCode::kCorrupt, ""));
   EXPECT_THAT(PartitionKeys::generate()->open(piece(KeyName::map()), stored), FailsWith(ErrorCode::kCorrupt, ""));
 }
 

@@ -1,6 +1,5 @@
 // ELF notes and core files, honest, cut short and hostile.
 #include "formats/elf_core/reader.h"
-
 #include "tests/support/damage.h"
 #include "tests/support/elf_builder.h"
 #include "tests/support/matchers.h"
@@ -23,7 +22,8 @@ std::string text_at(const Image& image, std::uint64_t at, std::size_t size) {
   return done ? to_string(out) : error_code_name(done.error().code);
 }
 
-ProgramHeader header_of(std::uint32_t type, std::uint64_t paddr, std::uint64_t offset, std::uint64_t filesz, std::uint64_t memsz) {
+ProgramHeader header_of(std::uint32_t type, std::uint64_t paddr, std::uint64_t offset, std::uint64_t filesz,
+                        std::uint64_t memsz) {
   ProgramHeader out{};
   out.type = type;
   out.paddr = paddr;
@@ -65,7 +65,10 @@ TEST(ElfNotes, ComeBackWhateverTheirSizes) {
 TEST(ElfNotes, AreExactBytes) {
   Bytes segment;
   append_note(segment, {"CORE", 1, to_bytes("xyz")});
-  EXPECT_EQ(to_string(segment), std::string("\x05\0\0\0\x03\0\0\0\x01\0\0\0" "CORE\0\0\0\0" "xyz\0", 24));
+  EXPECT_EQ(to_string(segment), std::string("\x05\0\0\0\x03\0\0\0\x01\0\0\0"
+                                            "CORE\0\0\0\0"
+                                            "xyz\0",
+                                            24));
 }
 
 TEST(ElfNotes, OneThatRunsPastTheEndIsCorrupt) {
@@ -92,9 +95,10 @@ TEST(ElfNotes, TheLastPaddingMayBeMissing) {
 
 TEST(ElfNotes, RegistersComeBackThroughPrstatus) {
   Registers in = some_registers(0);
-  for (const Reg reg : {Reg::kRax, Reg::kRbx, Reg::kRcx, Reg::kRdx, Reg::kRsi, Reg::kRdi, Reg::kRbp, Reg::kRsp, Reg::kR8, Reg::kR9,
-                        Reg::kR10, Reg::kR11, Reg::kR12, Reg::kR13, Reg::kR14, Reg::kR15, Reg::kRip, Reg::kRflags, Reg::kOrigRax,
-                        Reg::kCs, Reg::kSs, Reg::kDs, Reg::kEs, Reg::kFs, Reg::kGs, Reg::kFsBase, Reg::kGsBase}) {
+  for (const Reg reg :
+       {Reg::kRax,     Reg::kRbx, Reg::kRcx, Reg::kRdx, Reg::kRsi, Reg::kRdi, Reg::kRbp, Reg::kRsp,    Reg::kR8,
+        Reg::kR9,      Reg::kR10, Reg::kR11, Reg::kR12, Reg::kR13, Reg::kR14, Reg::kR15, Reg::kRip,    Reg::kRflags,
+        Reg::kOrigRax, Reg::kCs,  Reg::kSs,  Reg::kDs,  Reg::kEs,  Reg::kFs,  Reg::kGs,  Reg::kFsBase, Reg::kGsBase}) {
     in.set(reg, 0x1000 + static_cast<std::uint64_t>(reg));
   }
   const auto out = registers_from({prstatus_note(in, 42)});
@@ -121,8 +125,8 @@ TEST(ElfNotes, QemuCompletesPrstatusInOrder) {
   state.cr[3] = 0x5678000;
   Bytes second(bytes_of(state).begin(), bytes_of(state).end());
   second.resize(second.size() - 8);  // older QEMU: without kernel_gs_base
-  const auto cpus = registers_from({prstatus_note(some_registers(0), 1), prstatus_note(some_registers(1), 2), first,
-                                    {"QEMU", 0, second}, first});
+  const auto cpus = registers_from(
+      {prstatus_note(some_registers(0), 1), prstatus_note(some_registers(1), 2), first, {"QEMU", 0, second}, first});
   ASSERT_EQ(cpus.size(), 2u) << "a QEMU note without a PRSTATUS is nothing";
   EXPECT_EQ(cpus[0][Reg::kCr3], 0x1234000u);
   EXPECT_EQ(cpus[0].get(Reg::kKernelGsBase), 77u);
@@ -164,7 +168,12 @@ TEST(ElfCore, RefusesWhatIsNone) {
            {"headers behind the end", [](auto& b) { b.header.phoff = 1u << 30; }, ErrorCode::kCorrupt},
            {"headers at the end of the world", [](auto& b) { b.header.phoff = kTop; }, ErrorCode::kCorrupt},
            {"more headers than bytes", [](auto& b) { b.header.phnum = 0xfffe; }, ErrorCode::kCorrupt},
-           {"extended count without a section", [](auto& b) { b.header.phnum = kPhnumExtended; b.header.shoff = kTop; }, ErrorCode::kCorrupt}}) {
+           {"extended count without a section",
+            [](auto& b) {
+              b.header.phnum = kPhnumExtended;
+              b.header.shoff = kTop;
+            },
+            ErrorCode::kCorrupt}}) {
     ElfCoreBuilder builder;
     builder.load(0, as_bytes("abc"));
     c.change(builder);
@@ -211,10 +220,15 @@ TEST(ElfCore, EveryPrefixIsToldToBeCutShort) {
 }
 
 TEST(ElfCore, OverlappingLoadsKeepTheFirst) {
-  const auto image = open(ElfCoreBuilder().load(0x1000, filled(100, 'a')).load(0x1032, filled(100, 'b')).load(0x1010, filled(10, 'c')).build());
+  const auto image = open(ElfCoreBuilder()
+                              .load(0x1000, filled(100, 'a'))
+                              .load(0x1032, filled(100, 'b'))
+                              .load(0x1010, filled(10, 'c'))
+                              .build());
   ASSERT_THAT(image, Succeeds());
   EXPECT_EQ(text_at(*image, 0x1000, 100), std::string(100, 'a'));
   EXPECT_EQ(text_at(*image, 0x1064, 50), std::string(50, 'b'));
+  EXPECT_EQ(text_at(*image, 0x1010, 10) + text_at(*image, 0x1032, 10), std::string(20, 'a')) << "also where another begins";
   EXPECT_EQ(text_at(*image, 0x1096, 1), "not captured");
   EXPECT_THAT(image->memory->ranges(), testing::ElementsAre(PhysRange{PhysAddr{0x1000}, 150}));
 }
@@ -222,10 +236,10 @@ TEST(ElfCore, OverlappingLoadsKeepTheFirst) {
 TEST(ElfCore, LyingLoadsAreBounded) {
   const auto image = open(ElfCoreBuilder()
                               .load(0x1000, as_bytes("good"))
-                              .lie(header_of(kLoad, 0x10000, 0, kTop, kTop / 2))             // more than the file
-                              .lie(header_of(kLoad, 0x8000000000000000, kTop - 5, 100, 100)) // offset wraps
-                              .lie(header_of(kLoad, kTop - 10, 64, 100, 100))                // address wraps
-                              .lie(header_of(kLoad, 0x3000, 64, 200, 8))                     // filesz above memsz
+                              .lie(header_of(kLoad, 0x10000, 0, kTop, kTop / 2))              // more than the file
+                              .lie(header_of(kLoad, 0x8000000000000000, kTop - 5, 100, 100))  // offset wraps
+                              .lie(header_of(kLoad, kTop - 10, 64, 100, 100))                 // address wraps
+                              .lie(header_of(kLoad, 0x3000, 64, 200, 8))                      // filesz above memsz
                               .build());
   ASSERT_THAT(image, Succeeds());
   EXPECT_EQ(image->state, PartitionState::kIncomplete);
@@ -238,9 +252,12 @@ TEST(ElfCore, LyingLoadsAreBounded) {
 }
 
 TEST(ElfCore, NotesThatLieAreRefused) {
-  EXPECT_THAT(read(ElfCoreBuilder().lie(header_of(kNote, 0, 0, 1u << 30, 0)).build()), FailsWith(ErrorCode::kCorrupt, "notes"));
-  EXPECT_THAT(read(ElfCoreBuilder().lie(header_of(kNote, 0, kTop, 16, 0)).build()), FailsWith(ErrorCode::kCorrupt, "notes"));
-  EXPECT_THAT(read(ElfCoreBuilder().lie(header_of(kNote, 0, 64, 4096, 0)).build()), FailsWith(ErrorCode::kCorrupt, "notes"));
+  EXPECT_THAT(read(ElfCoreBuilder().lie(header_of(kNote, 0, 0, 1u << 30, 0)).build()),
+              FailsWith(ErrorCode::kCorrupt, "notes"));
+  EXPECT_THAT(read(ElfCoreBuilder().lie(header_of(kNote, 0, kTop, 16, 0)).build()),
+              FailsWith(ErrorCode::kCorrupt, "notes"));
+  EXPECT_THAT(read(ElfCoreBuilder().lie(header_of(kNote, 0, 64, 4096, 0)).build()),
+              FailsWith(ErrorCode::kCorrupt, "notes"));
 }
 
 TEST(ElfCore, NotesAreBoundedInAll) {
@@ -276,7 +293,8 @@ TEST(ElfCore, ManyLoadsAreWalkedInTime) {
   ASSERT_THAT(image, Succeeds());
   const auto start = std::chrono::steady_clock::now();
   for (const PhysRange& range : image->memory->ranges()) image->memory->extent_at(range.begin);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1)) << "quadratic: 2^20 headers take minutes";
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1))
+      << "quadratic: 2^20 headers take minutes";
 }
 
 }  // namespace

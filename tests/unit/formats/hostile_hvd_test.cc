@@ -15,7 +15,8 @@ using Type = RecordType;
 constexpr std::uint8_t kStoredKernel = kStateStored + static_cast<std::uint8_t>(PageClass::kKernel);
 const std::string kOneSegment = R"({"ranges":[[0,67108864]]})";
 
-MapChunk entry(std::uint64_t file_offset, std::uint16_t pages, std::uint32_t ordinal = 0, PageClass page_class = PageClass::kKernel) {
+MapChunk entry(std::uint64_t file_offset, std::uint16_t pages, std::uint32_t ordinal = 0,
+               PageClass page_class = PageClass::kKernel) {
   MapChunk out{};
   out.file_offset = file_offset;
   out.page_class = static_cast<unsigned char>(page_class);
@@ -64,7 +65,8 @@ TEST(HostileHvd, AChunkEntryThatLiesIsCorrupt) {
     CraftedDump crafted;
     crafted.begin().facts(kOneSegment);
     const auto chunk = crafted.chunk(0, 0, PageClass::kKernel, {5, 9}, filled(2 * kPageBytes, 'k'));
-    const auto lie = entry(chunk + static_cast<std::uint64_t>(offset), static_cast<std::uint16_t>(pages), ordinal, page_class);
+    const auto lie =
+        entry(chunk + static_cast<std::uint64_t>(offset), static_cast<std::uint16_t>(pages), ordinal, page_class);
     std::map<std::uint32_t, std::uint8_t> states;
     for (int i = 0; i < pages; ++i) states[static_cast<std::uint32_t>(5 + 4 * i)] = kStoredKernel;
     crafted.map_index({{0, crafted.map(0, {lie}, states)}}).end();
@@ -106,8 +108,16 @@ TEST(HostileHvd, APageMapThatContradictsItselfIsCorrupt) {
            {"unknown reason", {}, {{5, 0x18}}, {}, ErrorCode::kUnsupported},
            {"repeat of nothing", {}, {{5, kStateRepeat}}, {}, ErrorCode::kCorrupt},
            {"repeat of itself", {one}, {{5, kStateRepeat}, {6, kStoredKernel}}, {{5, 5}}, ErrorCode::kCorrupt},
-           {"repeat of a repeat", {one}, {{5, kStateRepeat}, {6, kStateRepeat}, {7, kStoredKernel}}, {{6, 7}, {5, 6}}, ErrorCode::kCorrupt},
-           {"repeat of a page beyond", {one}, {{5, kStateRepeat}, {7, kStoredKernel}}, {{5, 16384}}, ErrorCode::kCorrupt},
+           {"repeat of a repeat",
+            {one},
+            {{5, kStateRepeat}, {6, kStateRepeat}, {7, kStoredKernel}},
+            {{6, 7}, {5, 6}},
+            ErrorCode::kCorrupt},
+           {"repeat of a page beyond",
+            {one},
+            {{5, kStateRepeat}, {7, kStoredKernel}},
+            {{5, 16384}},
+            ErrorCode::kCorrupt},
            {"repeat by a page beyond", {one}, {{7, kStoredKernel}}, {{16384, 7}}, ErrorCode::kCorrupt},
            {"repeat by a stored page", {one}, {{7, kStoredKernel}}, {{7, 7}}, ErrorCode::kCorrupt},
            {"chunk of no pages", {entry(128, 0)}, {}, {}, ErrorCode::kCorrupt},
@@ -209,7 +219,8 @@ TEST(HostileHvd, ADescriptorThatLiesIsCorrupt) {
 }
 
 TEST(HostileHvd, PartitionHeadersThatAreNoneAreToldOf) {
-  for (const char* header : {"", "null", "[]", "{}", R"({"name":"x","role":"king","sealed":false})", "{\"name\":", "\xff\xfe"}) {
+  for (const char* header :
+       {"", "null", "[]", "{}", R"({"name":"x","role":"king","sealed":false})", "{\"name\":", "\xff\xfe"}) {
     CraftedDump crafted;
     crafted.begin(0, header).end();
     const auto dump = crafted.open();
@@ -238,7 +249,9 @@ TEST(HostileHvd, ASealedPartitionsRecordInTheClearIsNotTaken) {
   const auto slots = make_key_slots(keys, CraftedDump::kId, 0, {Recipient(owner.recipient())}).value();
   crafted.begin(0, R"({"name":"x","role":"guest","sealed":true})");
   ByteWriter slot;
-  slot.u16(static_cast<std::uint16_t>(slots[0].recipient.size())).put(as_bytes(slots[0].recipient)).put(ByteView(slots[0].blob));
+  slot.u16(static_cast<std::uint16_t>(slots[0].recipient.size()))
+      .put(as_bytes(slots[0].recipient))
+      .put(ByteView(slots[0].blob));
   crafted.record(Type::kKeySlot, 0, 0, slot.view());
   crafted.facts(kOneSegment);
   crafted.map_index({{0, crafted.map(0, {}, {{5, kStateAbsent}})}}).end();
@@ -283,7 +296,8 @@ TEST(HostileHvd, AVastRangeIsWalkedInFewSteps) {
   ASSERT_THAT(image, Succeeds());
   std::uint64_t at = 0;
   int steps = 0;
-  for (; steps < 100000 && at < (std::uint64_t{1} << 57); ++steps) at += image->memory->extent_at(PhysAddr{at}).range.size;
+  for (; steps < 100000 && at < (std::uint64_t{1} << 57); ++steps)
+    at += image->memory->extent_at(PhysAddr{at}).range.size;
   EXPECT_LT(steps, 100000) << "a file of a few hundred bytes costs 2^31 steps";
 }
 

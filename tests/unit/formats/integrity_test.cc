@@ -13,8 +13,8 @@ TEST(SigningKey, TextComesBack) {
   const auto again = SigningKey::parse(key.text());
   ASSERT_THAT(again, Succeeds());
   EXPECT_EQ(again->public_key(), key.public_key());
-  for (const std::string& bad : {std::string(), std::string("hvdump-signing-key "), key.text().substr(1), key.text() + "0",
-                                 replaced(key.text(), "key ", "key  ")}) {
+  for (const std::string& bad : {std::string(), std::string("hvdump-signing-key "), key.text().substr(1),
+                                 key.text() + "0", replaced(key.text(), "key ", "key  ")}) {
     EXPECT_THAT(SigningKey::parse(bad), FailsWith(ErrorCode::kInvalidArgument, "signing key")) << bad;
   }
 }
@@ -79,7 +79,8 @@ TEST(Verify, SaysWhoseSignatureItIs) {
 TEST(Verify, AnOptionalRecordOfALaterVersionIsSignedLikeAnyOther) {
   // SPEC.md, "Records": a type that is unknown and not critical is skipped; its leaf is signed all the same.
   auto bytes = std::make_shared<Bytes>();
-  auto writer = RecordWriter::start(std::make_unique<SharedSink>(bytes), DumpId{1}, 0, SigningKey::generate().value()).value();
+  auto writer =
+      RecordWriter::start(std::make_unique<SharedSink>(bytes), DumpId{1}, 0, SigningKey::generate().value()).value();
   ASSERT_TRUE(writer->append(RecordType::kDump, kFlagCritical, kNoPartition, 0, as_bytes("{}")));
   ASSERT_TRUE(writer->append(static_cast<RecordType>(99), 0, kNoPartition, 0, as_bytes("from the future")));
   ASSERT_TRUE(writer->finish());

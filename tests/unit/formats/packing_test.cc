@@ -42,7 +42,8 @@ TEST(Decompress, GivesExactlyTheStatedSizeOrFails) {
     for (const std::size_t wrong : {0u, 1u, 8191u, 8193u, 100000u}) {
       EXPECT_THAT(decompress(code, packed.data, wrong), FailsWith(ErrorCode::kCorrupt, std::to_string(wrong)));
     }
-    EXPECT_THAT(decompress(code, ByteView(packed.data).first(packed.data.size() - 1), raw.size()), FailsWith(ErrorCode::kCorrupt, ""));
+    EXPECT_THAT(decompress(code, ByteView(packed.data).first(packed.data.size() - 1), raw.size()),
+                FailsWith(ErrorCode::kCorrupt, ""));
     EXPECT_THAT(decompress(code, {}, raw.size()), FailsWith(ErrorCode::kCorrupt, ""));
   }
   EXPECT_THAT(decompress(3, raw, raw.size()), FailsWith(ErrorCode::kUnsupported, "codec 3"));

@@ -1,6 +1,5 @@
 // Symbols out of a synthetic image, named by VMCOREINFO or found by structure, in both orders of the tables.
 #include "guest/linux/kallsyms_search.h"
-
 #include "tests/support/damage.h"
 #include "tests/support/linux_builder.h"
 #include "tests/support/matchers.h"
@@ -35,11 +34,14 @@ void expect_symbols(const Kallsyms& symbols) {
 class Kallsyms_ : public testing::TestWithParam<std::tuple<KallsymsOrder, bool>> {};
 
 INSTANTIATE_TEST_SUITE_P(BothOrders, Kallsyms_,
-                         testing::Combine(testing::Values(KallsymsOrder::kUntil63, KallsymsOrder::kSince64), testing::Bool()));
+                         testing::Combine(testing::Values(KallsymsOrder::kUntil63, KallsymsOrder::kSince64),
+                                          testing::Bool()));
 
 TEST_P(Kallsyms_, NamedByVmcoreInfoDecode) {
   LinuxBuilder builder;
   add_symbols(builder);
+  // Per-CPU symbols are offsets into the per-CPU area: absolute, where that can be said at all.
+  if (std::get<1>(GetParam())) builder.symbol("cpu_number", VirtAddr{0x15000}, 'A');
   const VmcoreInfo info = builder.add_kallsyms(std::get<0>(GetParam()), std::get<1>(GetParam()), true);
   const VirtualMemory memory(builder.memory(), builder.tables().tables());
   const auto place = Kallsyms::place_from(info, memory);
@@ -47,7 +49,11 @@ TEST_P(Kallsyms_, NamedByVmcoreInfoDecode) {
   const auto symbols = Kallsyms::read(*place, memory, info.symbol("_stext"));
   ASSERT_THAT(symbols, Succeeds());
   expect_symbols(*symbols);
-  EXPECT_THAT(Kallsyms::read(*place, memory, VirtAddr{LinuxBuilder::kText + 1}), FailsWith(ErrorCode::kCorrupt, "_stext"));
+  if (std::get<1>(GetParam())) {
+    EXPECT_EQ(symbols->find("cpu_number"), VirtAddr{0x15000});
+  }
+  EXPECT_THAT(Kallsyms::read(*place, memory, VirtAddr{LinuxBuilder::kText + 1}),
+              FailsWith(ErrorCode::kCorrupt, "_stext"));
 }
 
 TEST_P(Kallsyms_, AreFoundByTheirStructure) {
@@ -82,8 +88,10 @@ TEST(Kallsyms, DamagedTablesAreCorruptAndBounded) {
   EXPECT_THAT(read_with([](auto& p) { p.count = ~std::uint64_t{0}; }), FailsWith(ErrorCode::kCorrupt, "symbols"));
   EXPECT_THAT(read_with([](auto& p) { p.count += 1; }), FailsWith(ErrorCode::kCorrupt, ""));
   EXPECT_THAT(read_with([](auto& p) { p.names = p.names + 1; }), FailsWith(ErrorCode::kCorrupt, ""));
-  EXPECT_THAT(read_with([](auto& p) { p.token_index = p.token_index + 2; }), FailsWith(ErrorCode::kCorrupt, "token index"));
-  EXPECT_THAT(read_with([](auto& p) { p.token_table = p.token_table + 1; }), FailsWith(ErrorCode::kCorrupt, "token index"));
+  EXPECT_THAT(read_with([](auto& p) { p.token_index = p.token_index + 2; }),
+              FailsWith(ErrorCode::kCorrupt, "token index"));
+  EXPECT_THAT(read_with([](auto& p) { p.token_table = p.token_table + 1; }),
+              FailsWith(ErrorCode::kCorrupt, "token index"));
   EXPECT_THAT(read_with([](auto& p) { p.offsets = VirtAddr{0x1000}; }), FailsWith(ErrorCode::kNotMapped, ""));
   EXPECT_THAT(read_with([](auto& p) { p.names = VirtAddr{0x1000}; }), FailsWith(ErrorCode::kCorrupt, "end early"));
 }

@@ -58,13 +58,15 @@ TEST(Log, OfAFullRingKeepsTheNewest) {
   std::vector<LinuxBuilder::LogLine> lines;
   for (int i = 0; i < 20; ++i) lines.push_back({static_cast<std::uint64_t>(i), 6, "line " + std::to_string(i)});
   log.places = log.builder.add_log(lines, 3, 10);
-  EXPECT_THAT(log.texts(), ElementsAre("line 12", "line 13", "line 14", "line 15", "line 16", "line 17", "line 18", "line 19"));
+  EXPECT_THAT(log.texts(),
+              ElementsAre("line 12", "line 13", "line 14", "line 15", "line 16", "line 17", "line 18", "line 19"));
 }
 
 TEST(Log, ATextThatDidNotFitAtTheEndBeginsAnewAtTheStart) {
   // 128 bytes of text ring: blocks of 48, 48, and one that wraps over the first.
   Log log;
-  log.places = log.builder.add_log({{1, 6, std::string(40, 'a')}, {2, 6, std::string(40, 'b')}, {3, 6, std::string(40, 'c')}}, 3, 7);
+  log.places = log.builder.add_log(
+      {{1, 6, std::string(40, 'a')}, {2, 6, std::string(40, 'b')}, {3, 6, std::string(40, 'c')}}, 3, 7);
   const auto texts = log.texts();
   EXPECT_THAT(texts, ElementsAre(std::string(40, 'b'), std::string(40, 'c'))) << "the first one's text was overwritten";
   EXPECT_THAT(log.problems, ElementsAre(testing::HasSubstr("1 log records")));
@@ -130,7 +132,11 @@ TEST(Log, SizesThatLieAreCorrupt) {
     std::uint64_t offset;
     std::uint32_t value;
   };
-  for (const Case& c : std::initializer_list<Case>{{"records", 0, 25}, {"records", 0, 64}, {"records", 0, 0xffffffff}, {"bytes", 48, 32}, {"bytes", 48, 0xffffffff}}) {
+  for (const Case& c : std::initializer_list<Case>{{"records", 0, 25},
+                                                   {"records", 0, 64},
+                                                   {"records", 0, 0xffffffff},
+                                                   {"bytes", 48, 32},
+                                                   {"bytes", 48, 0xffffffff}}) {
     Log log;
     log.places = log.builder.add_log({{1, 6, "abc"}});
     log.builder.write_u32(log.places.ring + c.offset, c.value);
@@ -141,7 +147,7 @@ TEST(Log, SizesThatLieAreCorrupt) {
 TEST(Log, ARingThatEndsOutsideMemoryIsNotRead) {
   Log log;
   log.places = log.builder.add_log({{1, 6, "abc"}});
-  log.builder.write_u32(log.places.ring, 24);
+  log.builder.write_u32(log.places.ring, 20);
   const auto records = log.read();
   EXPECT_THAT(records, FailsWith(ErrorCode::kNotMapped, "log buffer"));
 }

@@ -1,6 +1,6 @@
+#include "guest/x86_64/virtual_memory.h"
 #include "tests/support/matchers.h"
 #include "tests/support/page_table_builder.h"
-#include "guest/x86_64/virtual_memory.h"
 
 namespace hvd {
 namespace {
@@ -10,7 +10,8 @@ using testing::IsEmpty;
 std::string text_of(const std::vector<PageMapping>& mappings) {
   std::string out;
   for (const PageMapping& m : mappings) {
-    out += hex(m.virt.value) + " -> " + hex(m.phys.value) + " " + hex(m.size) + " r" + (m.writable ? "w" : "") + (m.executable ? "x" : "") + "\n";
+    out += hex(m.virt.value) + " -> " + hex(m.phys.value) + " " + hex(m.size) + " r" + (m.writable ? "w" : "") +
+           (m.executable ? "x" : "") + "\n";
   }
   return out;
 }
@@ -50,9 +51,10 @@ TEST(PageTables, FiveLevelsReachFurther) {
   )");
   EXPECT_EQ(builder.tables().translate(VirtAddr{0xff11000001000010}).value(), PhysAddr{0x1000010});
   EXPECT_EQ(builder.tables().translate(VirtAddr{0x00fe000000003010}).value(), PhysAddr{0x5010});
-  EXPECT_EQ(all_of(builder.tables()), "0xfe000000003000 -> 0x5000 0x1000 rw\n"
-                                      "0xff11000001000000 -> 0x1000000 0x200000 rw\n"
-                                      "0xffffffff81000000 -> 0x2000000 0x200000 rx\n");
+  EXPECT_EQ(all_of(builder.tables()),
+            "0xfe000000003000 -> 0x5000 0x1000 rw\n"
+            "0xff11000001000000 -> 0x1000000 0x200000 rw\n"
+            "0xffffffff81000000 -> 0x2000000 0x200000 rx\n");
 }
 
 TEST(PageTables, MappingsJoinWhatContinuesWithTheSameRights) {
@@ -67,10 +69,11 @@ TEST(PageTables, MappingsJoinWhatContinuesWithTheSameRights) {
     ffffffffc0000000 -> 200000 2M rx
     ffffffffc0200000 -> 400000 2M rx
   )");
-  EXPECT_EQ(all_of(builder.tables()), "0x1000 -> 0x5000 0x2000 rw\n"
-                                      "0x3000 -> 0x7000 0x2000 r\n"
-                                      "0x5000 -> 0x1000 0x1000 r\n"
-                                      "0xffffffffc0000000 -> 0x200000 0x400000 rx\n");
+  EXPECT_EQ(all_of(builder.tables()),
+            "0x1000 -> 0x5000 0x2000 rw\n"
+            "0x3000 -> 0x7000 0x2000 r\n"
+            "0x5000 -> 0x1000 0x1000 r\n"
+            "0xffffffffc0000000 -> 0x200000 0x400000 rx\n");
 }
 
 TEST(PageTables, MappingsAreCutToWhatWasAskedFor) {
@@ -130,7 +133,8 @@ TEST(PageTables, ATreeOfTablesWithoutAMappingEnds) {
   // Upper levels name each other everywhere, the last level maps nothing: no mapping ever fills the limit.
   FakeMemory memory(1u << 20);
   for (std::uint64_t table = 1; table <= 3; ++table) {
-    for (std::uint64_t i = 0; i < 512; ++i) memory.write_u64(PhysAddr{0x1000 * table + 8 * i}, 0x1000 * (table + 1) + 3);
+    for (std::uint64_t i = 0; i < 512; ++i)
+      memory.write_u64(PhysAddr{0x1000 * table + 8 * i}, 0x1000 * (table + 1) + 3);
   }
   std::size_t unreadable = 0;
   const PageTables tables(memory, PhysAddr{0x1000}, false);
@@ -172,7 +176,8 @@ TEST(VirtualMemory, ReadsAcrossPagesThatLieApart) {
   EXPECT_THAT(memory_of_cpu.read_unsigned(VirtAddr{0x1ffc}, 9), FailsWith(ErrorCode::kUnsupported, "9 bytes"));
   EXPECT_THAT(memory_of_cpu.read_bytes(VirtAddr{0x2ff0}, 17), FailsWith(ErrorCode::kNotMapped, "0x3000"));
   memory.write(PhysAddr{0x3000}, Bytes(kPageSize, std::byte{'x'}));
-  EXPECT_THAT(memory_of_cpu.read_string(VirtAddr{0x2000}, 5000), FailsWith(ErrorCode::kNotMapped, "")) << "without an end";
+  EXPECT_THAT(memory_of_cpu.read_string(VirtAddr{0x2000}, 5000), FailsWith(ErrorCode::kNotMapped, ""))
+      << "without an end";
 }
 
 }  // namespace

@@ -76,7 +76,8 @@ TEST(Tasks, AreListedByProcessWithTheirThreads) {
   const VirtAddr init = machine.builder.add_task(1, "systemd", 1);
   machine.builder.add_task(17, "worker", 2, init);
   machine.builder.add_task(42, "a name of fifteen", 4);
-  EXPECT_THAT(machine.tasks(), ElementsAre("0/0 swapper/0 R", "1/1 systemd S", "17/1 worker D", "42/42 a name of fifte T"));
+  EXPECT_THAT(machine.tasks(),
+              ElementsAre("0/0 swapper/0 R", "1/1 systemd S", "17/1 worker D", "42/42 a name of fifte T"));
   EXPECT_THAT(machine.problems, IsEmpty());
 }
 
@@ -109,7 +110,8 @@ TEST(Tasks, ANameWithoutEndIsCut) {
   EXPECT_THAT(tasks[0], HasSubstr("no-terminator-at "));
 }
 
-VirtAddr add_module(LinuxBuilder& builder, VirtAddr head, const std::string& name, std::uint64_t base, std::uint32_t size) {
+VirtAddr add_module(LinuxBuilder& builder, VirtAddr head, const std::string& name, std::uint64_t base,
+                    std::uint32_t size) {
   const VirtAddr module = builder.place(256);
   builder.write(module + 24, as_bytes(name));
   builder.write_u64(module + 104, base);
@@ -118,8 +120,10 @@ VirtAddr add_module(LinuxBuilder& builder, VirtAddr head, const std::string& nam
   return module;
 }
 
-void add_module_symbol(LinuxBuilder& builder, VirtAddr module, const std::string& name, std::uint64_t at, std::uint32_t claimed = 1) {
-  const VirtAddr kallsyms = builder.place(32), symtab = builder.place(24), strtab = builder.place(as_bytes(std::string(1, '\0') + name + '\0'));
+void add_module_symbol(LinuxBuilder& builder, VirtAddr module, const std::string& name, std::uint64_t at,
+                       std::uint32_t claimed = 1) {
+  const VirtAddr kallsyms = builder.place(32), symtab = builder.place(24),
+                 strtab = builder.place(as_bytes(std::string(1, '\0') + name + '\0'));
   builder.write_u64(module + 160, kallsyms.value);
   builder.write_u64(kallsyms, symtab.value);
   builder.write_u32(kallsyms + 8, claimed);

@@ -14,7 +14,12 @@ Bytes sample() {
   BtfBuilder btf;
   btf.structure("pair", 8, {{"first", "u32", 0}, {"second", "u32", 4}});
   btf.structure("", 8, {{"hidden", "u64", 0}}, "anonymous");
-  btf.structure("outer", 64, {{"name", "char[16]", 0}, {"inner", "pair", 16}, {"", "anonymous", 24}, {"flags", "u32", 32, 5, 3}, {"pairs", "pair[4]", 32}});
+  btf.structure("outer", 64,
+                {{"name", "char[16]", 0},
+                 {"inner", "pair", 16},
+                 {"", "anonymous", 24},
+                 {"flags", "u32", 32, 5, 3},
+                 {"pairs", "pair[4]", 32}});
   return btf.build();
 }
 
@@ -75,7 +80,8 @@ TEST(Types, StructuresThatHoldThemselvesAreNotWalkedForEver) {
   ASSERT_THAT(types, Succeeds());
   const auto start = std::chrono::steady_clock::now();
   EXPECT_THAT(types->member("loop", "absent"), FailsWith(ErrorCode::kNotFound, "loop.absent"));
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(200)) << "8 members; with 65,535 it never ends";
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(200))
+      << "8 members; with 65,535 it never ends";
 }
 
 }  // namespace

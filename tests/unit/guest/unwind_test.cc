@@ -24,14 +24,20 @@ struct Machine {
   static constexpr std::uint64_t kLeaf = LinuxBuilder::kText + 0x1000, kMiddle = kLeaf + 0x100, kEntry = kLeaf + 0x200,
                                  kInterrupt = kLeaf + 0x300, kEnd = kLeaf + 0x400;
 
-  static Bytes entry(int sp_offset, int bp_offset, unsigned sp_reg, unsigned bp_reg, unsigned type, bool signal_or_end, Orc orc) {
+  static Bytes entry(int sp_offset, int bp_offset, unsigned sp_reg, unsigned bp_reg, unsigned type, bool signal_or_end,
+                     Orc orc) {
     const unsigned third = orc == Orc::kOld ? type | (signal_or_end ? 4u : 0u) : type | (signal_or_end ? 8u : 0u);
-    return ByteWriter().u16(static_cast<std::uint16_t>(sp_offset)).u16(static_cast<std::uint16_t>(bp_offset))
-        .u8(static_cast<std::uint8_t>(sp_reg | bp_reg << 4)).u8(static_cast<std::uint8_t>(third)).take();
+    return ByteWriter()
+        .u16(static_cast<std::uint16_t>(sp_offset))
+        .u16(static_cast<std::uint16_t>(bp_offset))
+        .u8(static_cast<std::uint8_t>(sp_reg | bp_reg << 4))
+        .u8(static_cast<std::uint8_t>(third))
+        .take();
   }
 
   explicit Machine(Orc generation) {
-    for (const auto& [name, at] : {std::pair{"leaf", kLeaf}, {"middle", kMiddle}, {"entry", kEntry}, {"interrupt", kInterrupt}, {"end", kEnd}}) {
+    for (const auto& [name, at] :
+         {std::pair{"leaf", kLeaf}, {"middle", kMiddle}, {"entry", kEntry}, {"interrupt", kInterrupt}, {"end", kEnd}}) {
       builder.symbol(name, VirtAddr{at});
     }
     const bool old = generation == Orc::kOld;
@@ -43,11 +49,11 @@ struct Machine {
       ips.u32(static_cast<std::uint32_t>(at - (ips_at.value + 4 * index++)));
       entries.put(ByteView(bytes));
     };
-    add(kLeaf, entry(8, 0, 5, 0, call, false, generation));                      // sp+8
-    add(kMiddle, entry(16, -16, 4, 1, call, false, generation));                 // bp+16, bp saved at cfa-16
-    add(kEntry, entry(0, 0, 0, 0, end_type, old, generation));                   // the end
-    add(kInterrupt, entry(0, 0, 5, 0, regs, !old, generation));                  // pt_regs at sp
-    add(kEnd, entry(0, 0, 0, 0, 0, false, generation));                          // no unwind information
+    add(kLeaf, entry(8, 0, 5, 0, call, false, generation));       // sp+8
+    add(kMiddle, entry(16, -16, 4, 1, call, false, generation));  // bp+16, bp saved at cfa-16
+    add(kEntry, entry(0, 0, 0, 0, end_type, old, generation));    // the end
+    add(kInterrupt, entry(0, 0, 5, 0, regs, !old, generation));   // pt_regs at sp
+    add(kEnd, entry(0, 0, 0, 0, 0, false, generation));           // no unwind information
     builder.symbol("__stop_orc_unwind_ip", ips_at + ips.size(), 'D');
     builder.write(ips_at, ips.view());
     builder.place(entries.view(), "__start_orc_unwind");
@@ -110,8 +116,8 @@ TEST_P(Unwind, EntriesDecode) {
 TEST_P(Unwind, GoesFromLeafToTheEnd) {
   Machine machine(GetParam());
   const VirtAddr sp = machine.stack + 0x800;
-  machine.builder.write_u64(sp, Machine::kMiddle + 0x20);       // leaf's return address
-  const VirtAddr bp = sp + 0x20;                                 // middle's frame: saved bp, return address
+  machine.builder.write_u64(sp, Machine::kMiddle + 0x20);  // leaf's return address
+  const VirtAddr bp = sp + 0x20;                           // middle's frame: saved bp, return address
   machine.builder.write_u64(bp, 0x1234);
   machine.builder.write_u64(bp + 8, Machine::kEntry + 0x10);
   Stack stack;
@@ -128,9 +134,9 @@ TEST_P(Unwind, ACallAtTheEndOfAFunctionBelongsToIt) {
 
 TEST_P(Unwind, GoesThroughAnInterruptWithItsExactAddress) {
   Machine machine(GetParam());
-  const VirtAddr sp = machine.stack + 0x400;  // struct pt_regs
-  machine.builder.write_u64(sp + 128, Machine::kLeaf);            // ip: the very first instruction
-  machine.builder.write_u64(sp + 136, 0x10);                      // cs
+  const VirtAddr sp = machine.stack + 0x400;            // struct pt_regs
+  machine.builder.write_u64(sp + 128, Machine::kLeaf);  // ip: the very first instruction
+  machine.builder.write_u64(sp + 136, 0x10);            // cs
   machine.builder.write_u64(sp + 152, (machine.stack + 0x800).value);
   machine.builder.write_u64(machine.stack + 0x800, Machine::kEntry + 1);
   Stack stack;
@@ -179,9 +185,11 @@ TEST_P(Unwind, AStackThatNamesItselfEnds) {
 }
 
 TEST(OrcTables, ALayoutThatDoesNotFitItsEntryIsRefused) {
-  for (const BtfBuilder::Field& type : std::initializer_list<BtfBuilder::Field>{{"type", "u64", 4}, {"type", "u32", 100, 0, 3}, {"type", "u32", 0, 46, 3}}) {
+  for (const BtfBuilder::Field& type : std::initializer_list<BtfBuilder::Field>{
+           {"type", "u64", 4}, {"type", "u32", 100, 0, 3}, {"type", "u32", 0, 46, 3}}) {
     BtfBuilder btf;
-    btf.structure("orc_entry", 6, {{"sp_offset", "u16", 0}, {"sp_reg", "u32", 0, 32, 4}, {"bp_reg", "u32", 0, 36, 4}, type});
+    btf.structure("orc_entry", 6,
+                  {{"sp_offset", "u16", 0}, {"sp_reg", "u32", 0, 32, 4}, {"bp_reg", "u32", 0, 36, 4}, type});
     LinuxBuilder builder;
     builder.place(8, "__start_orc_unwind_ip");
     builder.place(8, "__stop_orc_unwind_ip");

@@ -1,6 +1,5 @@
 // VMCOREINFO: parsing, and finding the one that is true.
 #include "guest/linux/find_vmcoreinfo.h"
-
 #include "tests/support/damage.h"
 #include "tests/support/linux_builder.h"
 #include "tests/support/matchers.h"
@@ -13,9 +12,11 @@ using testing::IsEmpty;
 using testing::SizeIs;
 
 TEST(VmcoreInfo, ReadsEveryKindOfLine) {
-  const auto info = VmcoreInfo::parse(std::string_view("OSRELEASE=6.1.0\nSYMBOL(x)=ffffffff81000000\nNUMBER(phys_base)=-16777216\n"
-                                      "NUMBER(mask)=0x10\nOFFSET(list_head.next)=8\nSIZE(page)=64\nKERNELOFFSET=2a000000\n"
-                                      "no mark\n=empty name\nTAIL=1\0GARBAGE=1\n", 190));
+  const auto info = VmcoreInfo::parse(
+      std::string_view("OSRELEASE=6.1.0\nSYMBOL(x)=ffffffff81000000\nNUMBER(phys_base)=-16777216\n"
+                       "NUMBER(mask)=0x10\nOFFSET(list_head.next)=8\nSIZE(page)=64\nKERNELOFFSET=2a000000\n"
+                       "no mark\n=empty name\nTAIL=1\0GARBAGE=1\n",
+                       190));
   ASSERT_THAT(info, Succeeds());
   EXPECT_EQ(info->release(), "6.1.0");
   EXPECT_EQ(info->symbol("x"), VirtAddr{0xffffffff81000000});
@@ -74,7 +75,8 @@ TEST(FindVmcoreInfo, ALyingNoteLosesToTheTruthInMemory) {
 TEST(FindVmcoreInfo, OfTwoInMemoryTheTrueOneIsTaken) {
   // The first page is what a guest inside the guest, or the kernel before a kexec, left behind.
   LinuxBuilder builder;
-  builder.memory().write(PhysAddr{0x3000}, as_bytes(replaced(builder.vmcoreinfo(), "SYMBOL(init_uts_ns)=ffffffff80", "SYMBOL(init_uts_ns)=ffffffff8f")));
+  builder.memory().write(PhysAddr{0x3000}, as_bytes(replaced(builder.vmcoreinfo(), "SYMBOL(init_uts_ns)=ffffffff80",
+                                                             "SYMBOL(init_uts_ns)=ffffffff8f")));
   const auto found = find_vmcoreinfo(builder.build(false));
   ASSERT_THAT(found, Succeeds());
   EXPECT_EQ(found->info.release(), builder.kRelease);
@@ -89,14 +91,15 @@ TEST(FindVmcoreInfo, LiesAreRejectedAndToldWhy) {
   };
   LinuxBuilder builder;
   const Image honest = builder.build(false);
-  for (const Case& c : std::initializer_list<Case>{{"another root", "swapper_pg_dir)=ffffffff80010000", "swapper_pg_dir)=ffffffff80020000"},
-                                                   {"root below the kernel", "swapper_pg_dir)=ffffffff80010000", "swapper_pg_dir)=1000"},
-                                                   {"no root", "SYMBOL(swapper_pg_dir)", "SYMBOL(other)"},
-                                                   {"no uts", "SYMBOL(init_uts_ns)", "SYMBOL(other)"},
-                                                   {"another phys_base", "phys_base)=0", "phys_base)=4096"},
-                                                   {"five levels", "l5_enabled)=0", "l5_enabled)=1"},
-                                                   {"another name offset", "uts_namespace.name)=8", "uts_namespace.name)=9"},
-                                                   {"offset beyond", "uts_namespace.name)=8", "uts_namespace.name)=18446744073709551615"}}) {
+  for (const Case& c : std::initializer_list<Case>{
+           {"another root", "swapper_pg_dir)=ffffffff80010000", "swapper_pg_dir)=ffffffff80020000"},
+           {"root below the kernel", "swapper_pg_dir)=ffffffff80010000", "swapper_pg_dir)=1000"},
+           {"no root", "SYMBOL(swapper_pg_dir)", "SYMBOL(other)"},
+           {"no uts", "SYMBOL(init_uts_ns)", "SYMBOL(other)"},
+           {"another phys_base", "phys_base)=0", "phys_base)=4096"},
+           {"five levels", "l5_enabled)=0", "l5_enabled)=1"},
+           {"another name offset", "uts_namespace.name)=8", "uts_namespace.name)=9"},
+           {"offset beyond", "uts_namespace.name)=8", "uts_namespace.name)=18446744073709551615"}}) {
     const auto info = VmcoreInfo::parse(replaced(builder.vmcoreinfo(), c.from, c.to));
     ASSERT_THAT(info, Succeeds());
     EXPECT_FALSE(prove(*info, honest)) << c.what;
@@ -130,7 +133,8 @@ TEST(FindVmcoreInfo, MemoryWithoutAnyIsNotFound) {
 
 TEST(FindVmcoreInfo, AThousandLiesInMemoryAreBounded) {
   auto memory = std::make_shared<FakeMemory>(64u << 20);
-  for (std::uint64_t at = 0; at < (64u << 20); at += 16 * kPageSize) memory->write(PhysAddr{at}, as_bytes("OSRELEASE=lie\n"));
+  for (std::uint64_t at = 0; at < (64u << 20); at += 16 * kPageSize)
+    memory->write(PhysAddr{at}, as_bytes("OSRELEASE=lie\n"));
   Image image;
   image.memory = memory;
   EXPECT_THAT(find_vmcoreinfo(image), FailsWith(ErrorCode::kNotFound, "page table"));
@@ -153,7 +157,9 @@ class MemoryAtTheTop final : public PhysicalMemory {
   }
 
  private:
-  Result<std::size_t> read_some(PhysAddr at, MutableBytes) const override { return Error{ErrorCode::kNotCaptured, hex(at.value)}; }
+  Result<std::size_t> read_some(PhysAddr at, MutableBytes) const override {
+    return Error{ErrorCode::kNotCaptured, hex(at.value)};
+  }
   const std::vector<PhysRange> ranges_{{PhysAddr{0xfffffffffff00000}, 0xfffff}};
   mutable int asked_ = 0;
 };
