@@ -206,6 +206,8 @@ std::optional<Kallsyms::Symbol> Kallsyms::at(VirtAddr at) const {
   auto found = std::prev(next);
   while (found != by_address_.begin() && addresses_[*std::prev(found)] == addresses_[*found]) --found;
   Symbol symbol = (*this)[*found];
+  // Per-CPU symbols are small numbers, not addresses before the kernel's first.
+  if (symbol.address.value < kKernelTextMap) return std::nullopt;
   symbol.size = next == by_address_.end() ? 0 : addresses_[*next] - symbol.address.value;
   return symbol;
 }
