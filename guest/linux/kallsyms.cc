@@ -201,7 +201,8 @@ std::optional<VirtAddr> Kallsyms::find(std::string_view name) const {
 std::optional<Kallsyms::Symbol> Kallsyms::at(VirtAddr at) const {
   const auto next = std::upper_bound(by_address_.begin(), by_address_.end(), at.value,
                                      [this](std::uint64_t a, std::uint32_t i) { return a < addresses_[i]; });
-  if (next == by_address_.begin() || at.value < kKernelTextMap) return std::nullopt;
+  // Before the image lie only per-CPU symbols, which are offsets and no addresses.
+  if (next == by_address_.begin() || addresses_[*std::prev(next)] < kKernelTextMap) return std::nullopt;
   // Of several names for one address take the first, as the kernel does (get_symbol_pos).
   auto found = std::prev(next);
   while (found != by_address_.begin() && addresses_[*std::prev(found)] == addresses_[*found]) --found;

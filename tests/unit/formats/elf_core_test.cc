@@ -228,7 +228,8 @@ TEST(ElfCore, OverlappingLoadsKeepTheFirst) {
   ASSERT_THAT(image, Succeeds());
   EXPECT_EQ(text_at(*image, 0x1000, 100), std::string(100, 'a'));
   EXPECT_EQ(text_at(*image, 0x1064, 50), std::string(50, 'b'));
-  EXPECT_EQ(text_at(*image, 0x1010, 10) + text_at(*image, 0x1032, 10), std::string(20, 'a')) << "also where another begins";
+  EXPECT_EQ(text_at(*image, 0x1010, 10) + text_at(*image, 0x1032, 10), std::string(20, 'a'))
+      << "also where another begins";
   EXPECT_EQ(text_at(*image, 0x1096, 1), "not captured");
   EXPECT_THAT(image->memory->ranges(), testing::ElementsAre(PhysRange{PhysAddr{0x1000}, 150}));
 }

@@ -35,7 +35,12 @@ class Kallsyms_ : public testing::TestWithParam<std::tuple<KallsymsOrder, bool>>
 
 INSTANTIATE_TEST_SUITE_P(BothOrders, Kallsyms_,
                          testing::Combine(testing::Values(KallsymsOrder::kUntil63, KallsymsOrder::kSince64),
-                                          testing::Bool()));
+                                          testing::Bool()),
+                         [](const auto& given) {
+                           return std::string(std::get<0>(given.param) == KallsymsOrder::kUntil63 ? "Until63"
+                                                                                                  : "Since64") +
+                                  (std::get<1>(given.param) ? "AbsolutePercpu" : "");
+                         });
 
 TEST_P(Kallsyms_, NamedByVmcoreInfoDecode) {
   LinuxBuilder builder;
