@@ -35,7 +35,8 @@ Result<std::string> choose_partition(const AnalyzeOptions& options, const Keyrin
   if (guests.size() == 1) return all.id.empty() ? std::string() : guests.front();
   std::string names;
   for (const std::string& name : guests) names += " " + name;
-  return Error{ErrorCode::kInvalidArgument, "the dump holds several guests; choose one with --partition:" + names};
+  return Error{ErrorCode::kInvalidArgument,
+               "the dump holds several guests; choose one with --partition:" + names};
 }
 
 Result<std::unique_ptr<Opened>> open_guest(const AnalyzeOptions& options) {
@@ -50,18 +51,24 @@ Result<std::unique_ptr<Opened>> open_guest(const AnalyzeOptions& options) {
 
 // Problems to standard error; the exit code says that there were some.
 ExitCode tell_problems(const Opened& opened) {
-  for (const std::string& problem : opened.image().problems) std::fprintf(stderr, "%s\n", printable(problem).c_str());
-  for (const std::string& problem : opened.guest->problems()) std::fprintf(stderr, "%s\n", printable(problem).c_str());
-  return opened.image().problems.empty() && opened.dump.complete ? ExitCode::kDone : ExitCode::kDamaged;
+  for (const std::string& problem : opened.image().problems)
+    std::fprintf(stderr, "%s\n", printable(problem).c_str());
+  for (const std::string& problem : opened.guest->problems())
+    std::fprintf(stderr, "%s\n", printable(problem).c_str());
+  return opened.image().problems.empty() && opened.dump.complete ? ExitCode::kDone
+                                                                 : ExitCode::kDamaged;
 }
 
 void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
-void print_json(const json& value) { print(value.dump(2, ' ', false, json::error_handler_t::replace) + "\n"); }
+void print_json(const json& value) {
+  print(value.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
+}
 
 Result<VirtAddr> parse_address(const std::string& text, const Kernel& kernel) {
   std::uint64_t value = 0;
   if (text.starts_with("0x")) {
-    const auto [end, error] = std::from_chars(text.data() + 2, text.data() + text.size(), value, 16);
+    const auto [end, error] =
+        std::from_chars(text.data() + 2, text.data() + text.size(), value, 16);
     if (error == std::errc{} && end == text.data() + text.size()) return VirtAddr{value};
     return Error{ErrorCode::kInvalidArgument, text + " is not an address"};
   }
@@ -75,7 +82,8 @@ std::string hex_dump(std::uint64_t address, ByteView bytes) {
     char head[32];
     std::snprintf(head, sizeof head, "%016llx: ", static_cast<unsigned long long>(address + at));
     std::string hexes = hex_bytes(row), line = head;
-    for (std::size_t i = 0; i < 16; ++i) line += i < row.size() ? hexes.substr(2 * i, 2) + " " : "   ";
+    for (std::size_t i = 0; i < 16; ++i)
+      line += i < row.size() ? hexes.substr(2 * i, 2) + " " : "   ";
     for (std::byte b : row) {
       const auto c = std::to_integer<unsigned char>(b);
       line += c >= 32 && c < 127 ? static_cast<char>(c) : '.';
@@ -97,7 +105,8 @@ CommandOutcome run_triage(const AnalyzeOptions& options) {
   else text = report.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
   HVD_TRY(write_whole_file(options.output, as_bytes(text), options.dump));
   const bool damaged =
-      !dump.complete || std::any_of(dump.partitions.begin(), dump.partitions.end(), [](const Image& i) {
+      !dump.complete ||
+      std::any_of(dump.partitions.begin(), dump.partitions.end(), [](const Image& i) {
         return i.state == PartitionState::kIncomplete || (!i.locked && !i.problems.empty());
       });
   return damaged ? ExitCode::kDamaged : ExitCode::kDone;
@@ -117,7 +126,8 @@ CommandOutcome run_bt(const AnalyzeOptions& options) {
   const bool tasks = options.pid >= 0 || options.all;
   const std::optional<std::int64_t> pid = options.all ? std::nullopt : std::optional(options.pid);
   const json chosen = tasks ? tasks_json(*opened->guest, pid) : cpus_json(*opened->guest);
-  if (chosen.empty()) return Error{ErrorCode::kNotFound, "there is no task with pid " + std::to_string(options.pid)};
+  if (chosen.empty())
+    return Error{ErrorCode::kNotFound, "there is no task with pid " + std::to_string(options.pid)};
   if (options.json) {
     print_json(chosen);
     return tell_problems(*opened);
@@ -126,7 +136,8 @@ CommandOutcome run_bt(const AnalyzeOptions& options) {
     if (item.contains("id")) {
       print("CPU " + item["id"].dump());
       if (item["task"].is_object())
-        print("  PID " + item["task"]["pid"].dump() + "  " + item["task"]["comm"].get<std::string>());
+        print("  PID " + item["task"]["pid"].dump() + "  " +
+              item["task"]["comm"].get<std::string>());
     } else {
       print("PID " + item["pid"].dump() + "  " + item["comm"].get<std::string>() + "  " +
             item["state"].get<std::string>());
@@ -153,7 +164,8 @@ CommandOutcome run_modules(const AnalyzeOptions& options) {
 }
 
 CommandOutcome run_read(const AnalyzeOptions& options) {
-  if (options.size > (16u << 20)) return Error{ErrorCode::kInvalidArgument, "at most 16 MiB can be read at once"};
+  if (options.size > (16u << 20))
+    return Error{ErrorCode::kInvalidArgument, "at most 16 MiB can be read at once"};
   const auto opened = HVD_TRY(open_guest(options));
   const Kernel& kernel = opened->guest->kernel();
   const VirtAddr at = HVD_TRY(parse_address(options.address, kernel));
@@ -167,16 +179,20 @@ CommandOutcome run_read(const AnalyzeOptions& options) {
 
 namespace {
 
-CLI::App* add_command(CLI::App& app, const char* name, const char* help, const std::shared_ptr<AnalyzeOptions>& options,
+CLI::App* add_command(CLI::App& app, const char* name, const char* help,
+                      const std::shared_ptr<AnalyzeOptions>& options,
                       CommandOutcome (*run)(const AnalyzeOptions&), CommandOutcome& outcome) {
   CLI::App* command = app.add_subcommand(name, help);
-  command->add_option("dump", options->dump, ".hvd, ELF vmcore or kdump-compressed file")->required();
+  command->add_option("dump", options->dump, ".hvd, ELF vmcore or kdump-compressed file")
+      ->required();
   command->add_option("--partition", options->partition,
                       "The partition to look at (default: the only guest; triage: all)");
-  command->add_option("--identity", options->identities, "age identity file, or .hvgrant (may repeat)");
+  command->add_option("--identity", options->identities,
+                      "age identity file, or .hvgrant (may repeat)");
   command->add_option("--passphrase-file", options->passphrases,
                       "File with a passphrase in its first line (may repeat)");
-  command->add_option("--symbols", options->symbols, "Folder or vmlinux with DWARF, for source lines (may repeat)");
+  command->add_option("--symbols", options->symbols,
+                      "Folder or vmlinux with DWARF, for source lines (may repeat)");
   command->callback([options, run, &outcome] { outcome = run(*options); });
   return command;
 }
@@ -185,22 +201,27 @@ CLI::App* add_command(CLI::App& app, const char* name, const char* help, const s
 
 void add_analyze_commands(CLI::App& app, CommandOutcome& outcome) {
   const auto options = std::make_shared<AnalyzeOptions>();
-  auto* triage_command = add_command(app, "triage", "Report what happened", options, run_triage, outcome);
+  auto* triage_command =
+      add_command(app, "triage", "Report what happened", options, run_triage, outcome);
   triage_command->add_option("--format", options->format, "json, text or html")
       ->check(CLI::IsMember({"json", "text", "html"}));
   triage_command->add_option("-o,--output", options->output,
                              "Write the report to this file (default: standard output)");
   auto* log = add_command(app, "log", "Print the kernel log", options, run_log, outcome);
-  auto* bt = add_command(app, "bt", "Print the stack of every CPU, or of tasks", options, run_bt, outcome);
+  auto* bt =
+      add_command(app, "bt", "Print the stack of every CPU, or of tasks", options, run_bt, outcome);
   bt->add_option("--pid", options->pid, "The task with this pid");
   bt->add_flag("--all", options->all, "Every task");
   auto* ps = add_command(app, "ps", "List the tasks", options, run_ps, outcome);
-  auto* modules = add_command(app, "modules", "List the loaded modules", options, run_modules, outcome);
-  auto* read = add_command(app, "read", "Print memory at a symbol or address", options, run_read, outcome);
+  auto* modules =
+      add_command(app, "modules", "List the loaded modules", options, run_modules, outcome);
+  auto* read =
+      add_command(app, "read", "Print memory at a symbol or address", options, run_read, outcome);
   read->add_option("address", options->address, "Symbol, or 0x... address")->required();
   read->add_option("size", options->size, "Bytes (default 64)");
   read->add_flag("--physical", options->physical, "The address is a physical one");
-  for (CLI::App* command : {log, bt, ps, modules, read}) command->add_flag("--json", options->json, "Print JSON");
+  for (CLI::App* command : {log, bt, ps, modules, read})
+    command->add_flag("--json", options->json, "Print JSON");
 }
 
 }  // namespace hvd

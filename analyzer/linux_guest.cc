@@ -16,8 +16,8 @@ Result<std::unique_ptr<LinuxGuest>> LinuxGuest::open(const Image& image) {
   auto orc = OrcTables::open(*guest->kernel_, guest->modules_);
   if (orc) guest->orc_ = std::move(*orc);
   else guest->problems_.push_back("stacks are guessed: " + orc.error().message);
-  guest->unwinder_ =
-      std::make_unique<Unwinder>(*guest->kernel_, guest->orc_ ? &*guest->orc_ : nullptr, *guest->symbolizer_);
+  guest->unwinder_ = std::make_unique<Unwinder>(
+      *guest->kernel_, guest->orc_ ? &*guest->orc_ : nullptr, *guest->symbolizer_);
   return guest;
 }
 

@@ -26,8 +26,8 @@ json registers_json(const Registers& registers) {
   return out;
 }
 
-// Instructions around `rip`. Their lengths vary, so going back means trying: the start from which disassembly meets
-// rip exactly is taken, the furthest first.
+// Instructions around `rip`. Their lengths vary, so going back means trying: the start from which
+// disassembly meets rip exactly is taken, the furthest first.
 json code_json(const Kernel& kernel, VirtAddr rip) {
   json out = json::array();
   Bytes bytes;
@@ -48,10 +48,12 @@ json code_json(const Kernel& kernel, VirtAddr rip) {
   for (std::size_t skip = 0; skip <= before; ++skip) {
     const auto code = disassemble(rip - (before - skip), ByteView(bytes).subspan(skip), 64);
     if (!code) return out;
-    const bool meets = std::any_of(code->begin(), code->end(), [&](const Instruction& i) { return i.address == rip; });
+    const bool meets = std::any_of(code->begin(), code->end(),
+                                   [&](const Instruction& i) { return i.address == rip; });
     if (!meets) continue;
     for (const Instruction& i : *code) {
-      out.push_back({{"address", hex(i.address.value)}, {"bytes", hex_bytes(i.bytes)}, {"text", i.text}});
+      out.push_back(
+          {{"address", hex(i.address.value)}, {"bytes", hex_bytes(i.bytes)}, {"text", i.text}});
     }
     return out;
   }
@@ -73,16 +75,19 @@ json cpu_json(LinuxGuest& guest, unsigned cpu, const Stack& stack) {
   return out;
 }
 
-json finding(const char* severity, const char* rule, const std::string& text, json evidence = json::array()) {
-  return {{"severity", severity}, {"rule", rule}, {"text", text}, {"evidence", std::move(evidence)}};
+json finding(const char* severity, const char* rule, const std::string& text,
+             json evidence = json::array()) {
+  return {
+      {"severity", severity}, {"rule", rule}, {"text", text}, {"evidence", std::move(evidence)}};
 }
 
 json findings_json(LinuxGuest& guest, const Crash& crash, const std::vector<Stack>& stacks) {
   json out = json::array();
   for (unsigned cpu = 0; cpu < stacks.size(); ++cpu) {
     if (!stacks[cpu].complete && !stacks[cpu].frames.empty()) {
-      out.push_back(finding("info", "stack-incomplete",
-                            "the stack of CPU " + std::to_string(cpu) + " ends early: " + stacks[cpu].end_reason));
+      out.push_back(finding(
+          "info", "stack-incomplete",
+          "the stack of CPU " + std::to_string(cpu) + " ends early: " + stacks[cpu].end_reason));
     }
   }
   json waiting = json::array();
@@ -100,7 +105,8 @@ json findings_json(LinuxGuest& guest, const Crash& crash, const std::vector<Stac
       break;
     }
   }
-  if (!tainted.empty()) out.push_back(finding("info", "tainted", "the kernel was tainted", std::move(tainted)));
+  if (!tainted.empty())
+    out.push_back(finding("info", "tainted", "the kernel was tainted", std::move(tainted)));
   if (crash.kind == "none")
     out.push_back(finding("info", "no-crash", "nothing in the dump says that the guest crashed"));
   return out;
@@ -119,7 +125,8 @@ std::vector<Stack> cpu_stacks(LinuxGuest& guest) {
 
 json cpus_json(LinuxGuest& guest, const std::vector<Stack>& stacks) {
   json out = json::array();
-  for (unsigned cpu = 0; cpu < stacks.size(); ++cpu) out.push_back(cpu_json(guest, cpu, stacks[cpu]));
+  for (unsigned cpu = 0; cpu < stacks.size(); ++cpu)
+    out.push_back(cpu_json(guest, cpu, stacks[cpu]));
   return out;
 }
 
@@ -156,7 +163,9 @@ json modules_json(LinuxGuest& guest) {
 json log_json(LinuxGuest& guest) {
   json out = json::array();
   for (const LogRecord& record : guest.log()) {
-    out.push_back({{"time", seconds(record.time_ns)}, {"level", record.level}, {"text", printable(record.text, true)}});
+    out.push_back({{"time", seconds(record.time_ns)},
+                   {"level", record.level},
+                   {"text", printable(record.text, true)}});
   }
   return out;
 }
@@ -164,7 +173,9 @@ json log_json(LinuxGuest& guest) {
 void report_linux(LinuxGuest& guest, json& partition) {
   const Kernel& kernel = guest.kernel();
   const VmcoreInfo& info = kernel.info();
-  json os{{"family", "linux"}, {"release", printable(info.release())}, {"build_id", printable(info.build_id())}};
+  json os{{"family", "linux"},
+          {"release", printable(info.release())},
+          {"build_id", printable(info.build_id())}};
   if (const auto offset = info.kaslr_offset()) os["kaslr_offset"] = hex(*offset);
   else os["kaslr_offset"] = nullptr;
   partition["os"] = std::move(os);
@@ -172,7 +183,8 @@ void report_linux(LinuxGuest& guest, json& partition) {
   const Crash crash = find_crash(kernel, guest.log());
   const std::vector<Stack> stacks = cpu_stacks(guest);
   std::vector<std::string> frames;
-  if (crash.cpu && *crash.cpu < stacks.size()) frames = bucket_frames(stacks[*crash.cpu], guest.symbolizer());
+  if (crash.cpu && *crash.cpu < stacks.size())
+    frames = bucket_frames(stacks[*crash.cpu], guest.symbolizer());
   for (std::string& frame : frames) frame = printable(frame);
   partition["crash"] = {{"kind", crash.kind},
                         {"reason", printable(crash.reason)},

@@ -12,13 +12,15 @@
 
 namespace hvd {
 
-/// A Linux kernel opened for reporting: what several commands share. Parts are read when first asked for.
+/// A Linux kernel opened for reporting: what several commands share. Parts are read when first
+/// asked for.
 class LinuxGuest {
  public:
   /// `image` must outlive the result. kNotFound when there is no Linux kernel in it.
   static Result<std::unique_ptr<LinuxGuest>> open(const Image& image);
 
-  /// Adds source lines from the vmlinux found in `places`; without one the reason goes to problems().
+  /// Adds source lines from the vmlinux found in `places`; without one the reason goes to
+  /// problems().
   void use_symbols(const std::vector<std::string>& places);
 
   const linux_guest::Kernel& kernel() const { return *kernel_; }

@@ -2,7 +2,8 @@
 #include "analyzer/commands.h"
 
 int main(int argc, char** argv) {
-  CLI::App app("Says what happened to the machines in a dump, without debug packages.", "hvdump-analyze");
+  CLI::App app("Says what happened to the machines in a dump, without debug packages.",
+               "hvdump-analyze");
   hvd::set_up_app(app);
   hvd::CommandOutcome outcome = hvd::ExitCode::kDone;
   hvd::add_analyze_commands(app, outcome);

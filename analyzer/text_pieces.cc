@@ -26,8 +26,9 @@ std::string formatted(const char* format, Values... values) {
 std::string registers_text(const json& registers) {
   std::string out;
   unsigned column = 0;
-  for (const char* name : {"rip", "rsp", "rbp", "rax", "rbx", "rcx", "rdx",    "rsi", "rdi", "r8",     "r9",
-                           "r10", "r11", "r12", "r13", "r14", "r15", "rflags", "cr2", "cr3", "gs_base"}) {
+  for (const char* name :
+       {"rip", "rsp", "rbp", "rax", "rbx", "rcx", "rdx",    "rsi", "rdi", "r8",     "r9",
+        "r10", "r11", "r12", "r13", "r14", "r15", "rflags", "cr2", "cr3", "gs_base"}) {
     const std::string value = of(registers, name);
     if (value.empty()) continue;
     out += formatted("%7s %-18s", name, value.c_str());
@@ -71,13 +72,16 @@ std::string tasks_text(const json& tasks) {
     for (const json& frame : task["stack"]) {
       const std::string symbol = of(frame, "symbol");
       // The scheduler itself says nothing about what a task waits for.
-      if (symbol.empty() || symbol.find("schedule") != std::string::npos || symbol == "context_switch") continue;
+      if (symbol.empty() || symbol.find("schedule") != std::string::npos ||
+          symbol == "context_switch")
+        continue;
       where = symbol;
       break;
     }
     const std::string cpu = task["cpu"].is_number() ? task["cpu"].dump() : "-";
-    out += formatted("%7d %7d %3s %-2s %-16s %s\n", task["pid"].get<int>(), task["tgid"].get<int>(), cpu.c_str(),
-                     of(task, "state").c_str(), of(task, "comm").c_str(), where.c_str());
+    out +=
+        formatted("%7d %7d %3s %-2s %-16s %s\n", task["pid"].get<int>(), task["tgid"].get<int>(),
+                  cpu.c_str(), of(task, "state").c_str(), of(task, "comm").c_str(), where.c_str());
   }
   return out;
 }
@@ -86,7 +90,8 @@ std::string modules_text(const json& modules) {
   std::string out = "BASE                   SIZE NAME\n";
   for (const json& module : modules) {
     out += formatted("%-18s %8llu %s\n", of(module, "base").c_str(),
-                     static_cast<unsigned long long>(module["size"].get<std::uint64_t>()), of(module, "name").c_str());
+                     static_cast<unsigned long long>(module["size"].get<std::uint64_t>()),
+                     of(module, "name").c_str());
   }
   return out;
 }

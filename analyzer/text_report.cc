@@ -31,7 +31,8 @@ void crash_summary(std::string& out, const json& partition) {
   line(out, "System", of(os, "family") + " " + of(os, "release"));
   line(out, "Build id", of(os, "build_id"));
   line(out, "KASLR", of(os, "kaslr_offset"));
-  line(out, "Crash", of(crash, "kind") + (of(crash, "reason").empty() ? "" : ": " + of(crash, "reason")));
+  line(out, "Crash",
+       of(crash, "kind") + (of(crash, "reason").empty() ? "" : ": " + of(crash, "reason")));
   line(out, "Bucket", of(crash, "bucket"));
   if (crash["cpu"].is_number()) line(out, "Crashing CPU", " " + crash["cpu"].dump());
 }
@@ -40,7 +41,8 @@ void cpu_section(std::string& out, const json& partition) {
   const json& crashed = partition["crash"]["cpu"];
   for (const json& cpu : partition["cpus"]) {
     std::string title = "CPU " + cpu["id"].dump();
-    if (cpu["task"].is_object()) title += ", task " + cpu["task"]["pid"].dump() + " " + of(cpu["task"], "comm");
+    if (cpu["task"].is_object())
+      title += ", task " + cpu["task"]["pid"].dump() + " " + of(cpu["task"], "comm");
     if (crashed == cpu["id"]) title += " (crashed)";
     heading(out, title);
     out += registers_text(cpu["registers"]);
@@ -48,7 +50,8 @@ void cpu_section(std::string& out, const json& partition) {
     if (crashed != cpu["id"]) continue;
     for (const json& code : cpu["code"]) {
       const bool here = of(code, "address") == of(cpu["registers"], "rip");
-      out += std::string(here ? "=> " : "   ") + of(code, "address") + "  " + of(code, "text") + "\n";
+      out +=
+          std::string(here ? "=> " : "   ") + of(code, "address") + "  " + of(code, "text") + "\n";
     }
   }
 }
@@ -56,23 +59,26 @@ void cpu_section(std::string& out, const json& partition) {
 void log_section(std::string& out, const json& log) {
   if (log.empty()) return;
   const std::size_t first = log.size() > kLogLines ? log.size() - kLogLines : 0;
-  heading(out, "Kernel log" +
-                   (first ? ", last " + std::to_string(kLogLines) + " of " + std::to_string(log.size()) + " records"
-                          : std::string()));
+  heading(out, "Kernel log" + (first ? ", last " + std::to_string(kLogLines) + " of " +
+                                           std::to_string(log.size()) + " records"
+                                     : std::string()));
   for (std::size_t i = first; i < log.size(); ++i) out += log_line(log[i]);
 }
 
 void memory_line(std::string& out, const json& memory) {
   const auto size = [](const json& value) { return human_size(value.get<std::uint64_t>()); };
-  std::string text = size(memory["present_bytes"]) + " of " + size(memory["total_bytes"]) + " present";
-  for (const auto& [name, bytes] : memory["by_class"].items()) text += ", " + name + " " + size(bytes);
-  for (const auto& [name, bytes] : memory["absent"].items()) text += ", " + name + " " + size(bytes);
+  std::string text =
+      size(memory["present_bytes"]) + " of " + size(memory["total_bytes"]) + " present";
+  for (const auto& [name, bytes] : memory["by_class"].items())
+    text += ", " + name + " " + size(bytes);
+  for (const auto& [name, bytes] : memory["absent"].items())
+    text += ", " + name + " " + size(bytes);
   line(out, "Memory", text);
 }
 
 void partition_section(std::string& out, const json& partition) {
-  heading(out,
-          "Partition " + of(partition, "name") + " (" + of(partition, "role") + ", " + of(partition, "state") + ")");
+  heading(out, "Partition " + of(partition, "name") + " (" + of(partition, "role") + ", " +
+                   of(partition, "state") + ")");
   line(out, "Why", of(partition, "state_reason"));
   if (partition["locked"] == true) out += "Sealed; nothing more can be told without its key.\n";
   else if (of(partition, "role") == "guest" && of(partition, "state") != "stateless" &&
@@ -81,7 +87,8 @@ void partition_section(std::string& out, const json& partition) {
   if (partition["memory"]["total_bytes"] != 0) memory_line(out, partition["memory"]);
   for (const json& finding : partition["findings"]) {
     out += (of(finding, "severity") == "warning" ? "! " : "* ") + of(finding, "text") + "\n";
-    for (const json& evidence : finding["evidence"]) out += "    " + evidence.get<std::string>() + "\n";
+    for (const json& evidence : finding["evidence"])
+      out += "    " + evidence.get<std::string>() + "\n";
   }
   cpu_section(out, partition);
   if (!partition["tasks"].empty()) {

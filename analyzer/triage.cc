@@ -48,7 +48,9 @@ json memory_json(const Image& image) {
             present += size;
             reasons[static_cast<std::size_t>(Absence::kZero)] += size;
             break;
-          case Extent::Kind::kAbsent: reasons[static_cast<std::size_t>(extent.reason)] += size; break;
+          case Extent::Kind::kAbsent:
+            reasons[static_cast<std::size_t>(extent.reason)] += size;
+            break;
           case Extent::Kind::kSealed: sealed += size; break;
           case Extent::Kind::kUnknown: lost += size; break;
           case Extent::Kind::kHole: break;
@@ -65,34 +67,40 @@ json memory_json(const Image& image) {
     if (sealed) absent["sealed"] = sealed;
     if (lost) absent["lost"] = lost;
   }
-  return {{"total_bytes", total}, {"present_bytes", present}, {"by_class", by_class}, {"absent", absent}};
+  return {{"total_bytes", total},
+          {"present_bytes", present},
+          {"by_class", by_class},
+          {"absent", absent}};
 }
 
 json empty_partition(const Image& image) {
-  return {{"name", printable(image.name)},
-          {"role", name_of(image.role)},
-          {"state", name_of(image.state)},
-          {"state_reason", printable(image.state_reason)},
-          {"locked", image.locked},
-          {"os", {{"family", "unknown"}, {"release", ""}, {"build_id", ""}, {"kaslr_offset", nullptr}}},
-          {"crash",
-           {{"kind", "unknown"},
-            {"reason", ""},
-            {"bucket", ""},
-            {"bucket_frames", json::array()},
-            {"cpu", nullptr},
-            {"time", nullptr}}},
-          {"cpus", json::array()},
-          {"tasks", json::array()},
-          {"modules", json::array()},
-          {"log", json::array()},
-          {"memory", memory_json(image)},
-          {"findings", json::array()}};
+  return {
+      {"name", printable(image.name)},
+      {"role", name_of(image.role)},
+      {"state", name_of(image.state)},
+      {"state_reason", printable(image.state_reason)},
+      {"locked", image.locked},
+      {"os", {{"family", "unknown"}, {"release", ""}, {"build_id", ""}, {"kaslr_offset", nullptr}}},
+      {"crash",
+       {{"kind", "unknown"},
+        {"reason", ""},
+        {"bucket", ""},
+        {"bucket_frames", json::array()},
+        {"cpu", nullptr},
+        {"time", nullptr}}},
+      {"cpus", json::array()},
+      {"tasks", json::array()},
+      {"modules", json::array()},
+      {"log", json::array()},
+      {"memory", memory_json(image)},
+      {"findings", json::array()}};
 }
 
 void add_finding(json& partition, const char* severity, const char* rule, const std::string& text) {
-  partition["findings"].push_back(
-      {{"severity", severity}, {"rule", rule}, {"text", printable(text)}, {"evidence", json::array()}});
+  partition["findings"].push_back({{"severity", severity},
+                                   {"rule", rule},
+                                   {"text", printable(text)},
+                                   {"evidence", json::array()}});
 }
 
 // The hypervisor partition of a VMM process: its threads are its CPUs.
@@ -100,7 +108,8 @@ void report_process(const Image& image, json& partition) {
   const json facts = parse_json_object(as_bytes(image.facts));
   if (!facts.is_object()) return;
   partition["hypervisor"] = json::object();
-  for (const char* key : {"host_kernel", "qemu_version", "build_id", "run_state", "command_line", "threads", "level"}) {
+  for (const char* key : {"host_kernel", "qemu_version", "build_id", "run_state", "command_line",
+                          "threads", "level"}) {
     if (facts.contains(key)) partition["hypervisor"][key] = facts[key];
   }
 }
@@ -118,13 +127,15 @@ void report_guest(const Image& image, const TriageOptions& options, json& partit
     }
     return;
   }
-  add_finding(partition, "warning", "os-unknown", "no operating system was recognised: " + guest.error().message);
+  add_finding(partition, "warning", "os-unknown",
+              "no operating system was recognised: " + guest.error().message);
 }
 
 json report_partition(const Image& image, const TriageOptions& options) {
   json partition = empty_partition(image);
   for (const std::string& problem : image.problems) {
-    add_finding(partition, image.locked ? "info" : "warning", image.locked ? "sealed" : "damage", problem);
+    add_finding(partition, image.locked ? "info" : "warning", image.locked ? "sealed" : "damage",
+                problem);
   }
   if (!image.memory || image.memory->ranges().empty()) return partition;
   if (image.role == Role::kHypervisor && image.facts.find("\"process\"") != std::string::npos) {
@@ -147,7 +158,8 @@ json triage(const OpenedDump& dump, const TriageOptions& options) {
                 {"complete", dump.complete},
                 {"problems", printable_all(dump.problems)}}},
               {"partitions", json::array()}};
-  for (const Image& image : dump.partitions) report["partitions"].push_back(report_partition(image, options));
+  for (const Image& image : dump.partitions)
+    report["partitions"].push_back(report_partition(image, options));
   return report;
 }
 

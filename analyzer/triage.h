@@ -14,10 +14,12 @@ struct TriageOptions {
   std::vector<std::string> symbols;  // folders or files with DWARF
 };
 
-/// The report as JSON. Never fails for what is in the dump: damage and absence are part of the report.
+/// The report as JSON. Never fails for what is in the dump: damage and absence are part of the
+/// report.
 nlohmann::json triage(const OpenedDump& dump, const TriageOptions& options);
 
-/// The same report for people: plain text for a terminal or a mail, or one HTML page without outside resources.
+/// The same report for people: plain text for a terminal or a mail, or one HTML page without
+/// outside resources.
 std::string text_report(const nlohmann::json& report);
 std::string html_report(const nlohmann::json& report);
 

@@ -3,7 +3,8 @@
 namespace hvd {
 
 std::vector<PhysRange> normalised(std::vector<PhysRange> ranges) {
-  for (PhysRange& range : ranges) range.size = std::min(range.size, ~std::uint64_t{0} - range.begin.value);
+  for (PhysRange& range : ranges)
+    range.size = std::min(range.size, ~std::uint64_t{0} - range.begin.value);
   std::erase_if(ranges, [](const PhysRange& r) { return r.size == 0; });
   std::sort(ranges.begin(), ranges.end());
   std::vector<PhysRange> out;

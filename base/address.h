@@ -27,7 +27,8 @@ inline VirtAddr operator+(VirtAddr a, std::uint64_t n) { return {a.value + n}; }
 inline VirtAddr operator-(VirtAddr a, std::uint64_t n) { return {a.value - n}; }
 inline std::uint64_t operator-(VirtAddr a, VirtAddr b) { return a.value - b.value; }
 
-/// [begin, begin + size). Membership is tested as `address - begin < size`: no end is computed, so none overflows.
+/// [begin, begin + size). Membership is tested as `address - begin < size`: no end is computed, so
+/// none overflows.
 struct PhysRange {
   PhysAddr begin;
   std::uint64_t size = 0;
@@ -35,7 +36,8 @@ struct PhysRange {
   auto operator<=>(const PhysRange&) const = default;
 };
 
-/// Sorts, drops empty ranges and joins those that touch or overlap. Ranges that would wrap past 2^64 are cut there.
+/// Sorts, drops empty ranges and joins those that touch or overlap. Ranges that would wrap past
+/// 2^64 are cut there.
 std::vector<PhysRange> normalised(std::vector<PhysRange> ranges);
 
 /// The sum of the sizes.

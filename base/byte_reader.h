@@ -1,8 +1,8 @@
 // ByteReader: a bounded, forward-only cursor over untrusted bytes.
 //
-// The error is sticky: after the first read past the end every read gives zeros, so loops end by themselves
-// and a whole structure can be read before checking once with finish(). A debug build asserts that finish()
-// was called.
+// The error is sticky: after the first read past the end every read gives zeros, so loops end by
+// themselves and a whole structure can be read before checking once with finish(). A debug build
+// asserts that finish() was called.
 #pragma once
 
 #include <cassert>
@@ -40,13 +40,14 @@ class ByteReader {
   /// Everything that is left.
   ByteView rest() { return bytes(remaining()); }
 
-  /// Accepts a claimed element count only when that many elements of T are really there; else 0 and an error.
+  /// Accepts a claimed element count only when that many elements of T are really there; else 0 and
+  /// an error.
   template <WireStruct T>
   std::size_t count(std::uint64_t claimed) {
     if (failed_) return 0;
     if (claimed > remaining() / sizeof(T)) {
-      fail("claims " + std::to_string(claimed) + " entries of " + std::to_string(sizeof(T)) + " bytes but only " +
-           std::to_string(remaining()) + " bytes remain");
+      fail("claims " + std::to_string(claimed) + " entries of " + std::to_string(sizeof(T)) +
+           " bytes but only " + std::to_string(remaining()) + " bytes remain");
       return 0;
     }
     return static_cast<std::size_t>(claimed);
@@ -63,7 +64,8 @@ class ByteReader {
     problem_ = std::move(problem);
   }
 
-  /// kCorrupt when any read ran past the end or fail() was called. Bytes left over are allowed: formats grow.
+  /// kCorrupt when any read ran past the end or fail() was called. Bytes left over are allowed:
+  /// formats grow.
   Result<void> finish() {
     finished_ = true;
     if (failed_) return Error{ErrorCode::kCorrupt, what_ + " " + problem_};
@@ -72,7 +74,8 @@ class ByteReader {
 
   /// finish(), and nothing may be left over.
   Result<void> finish_exact() {
-    if (!failed_ && remaining() != 0) fail("has " + std::to_string(remaining()) + " bytes too many");
+    if (!failed_ && remaining() != 0)
+      fail("has " + std::to_string(remaining()) + " bytes too many");
     return finish();
   }
 
@@ -80,8 +83,8 @@ class ByteReader {
   bool take(std::size_t size) {
     if (failed_) return false;
     if (size > bytes_.size() - at_) {
-      fail("needs " + std::to_string(size) + " bytes at offset " + std::to_string(at_) + " but only " +
-           std::to_string(bytes_.size() - at_) + " remain");
+      fail("needs " + std::to_string(size) + " bytes at offset " + std::to_string(at_) +
+           " but only " + std::to_string(bytes_.size() - at_) + " remain");
       return false;
     }
     at_ += size;

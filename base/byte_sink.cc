@@ -28,7 +28,8 @@ Result<void> FileSink::append(ByteView bytes) {
 
 Result<void> FileSink::sync() {
   struct stat status{};
-  if (::fstat(fd_.get(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) return {};
+  if (::fstat(fd_.get(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
+    return {};
   if (::fdatasync(fd_.get()) != 0) return errno_error("cannot flush " + name_);
   return {};
 }

@@ -22,11 +22,13 @@ class ByteSink {
 /// A file, block device, pipe or terminal.
 class FileSink final : public ByteSink {
  public:
-  /// Creates `path` with mode 0600 (a dump holds secrets even when sealed), or opens standard output for "-".
-  /// An existing regular file is replaced; a block device or FIFO is written as it is.
+  /// Creates `path` with mode 0600 (a dump holds secrets even when sealed), or opens standard
+  /// output for "-". An existing regular file is replaced; a block device or FIFO is written as it
+  /// is.
   static Result<std::unique_ptr<FileSink>> create(const std::string& path);
 
-  explicit FileSink(FileDescriptor fd, std::string name) : fd_(std::move(fd)), name_(std::move(name)) {}
+  explicit FileSink(FileDescriptor fd, std::string name)
+      : fd_(std::move(fd)), name_(std::move(name)) {}
   Result<void> append(ByteView bytes) override;
   Result<void> sync() override;
 

@@ -21,7 +21,8 @@ Result<void> ByteSource::read(std::uint64_t offset, MutableBytes out) const {
 Result<Bytes> ByteSource::read(std::uint64_t offset, std::size_t count) const {
   if (offset > size() || count > size() - offset) {  // before allocating
     return Error{ErrorCode::kCorrupt, "the file ends at byte " + std::to_string(size()) + " but " +
-                                          std::to_string(count) + " bytes are expected at " + std::to_string(offset)};
+                                          std::to_string(count) + " bytes are expected at " +
+                                          std::to_string(offset)};
   }
   Bytes out(count);
   HVD_TRY(read(offset, out));
@@ -32,10 +33,13 @@ Result<std::shared_ptr<FileSource>> FileSource::open(const std::string& path) {
   FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return errno_error("cannot open " + path);
   const off_t size = ::lseek(fd.get(), 0, SEEK_END);
-  if (size < 0) return errno_error("cannot read " + path + " (a dump is read at offsets, so it cannot be a pipe)");
+  if (size < 0)
+    return errno_error("cannot read " + path +
+                       " (a dump is read at offsets, so it cannot be a pipe)");
   std::byte probe{};
   if (::pread(fd.get(), &probe, 1, 0) < 0) return errno_error("cannot read " + path);
-  return std::shared_ptr<FileSource>(new FileSource(std::move(fd), static_cast<std::uint64_t>(size)));
+  return std::shared_ptr<FileSource>(
+      new FileSource(std::move(fd), static_cast<std::uint64_t>(size)));
 }
 
 Result<void> FileSource::read_inside(std::uint64_t offset, MutableBytes out) const {
@@ -67,7 +71,8 @@ Result<std::string> read_text_file(const std::string& path, std::size_t limit) {
     if (got == 0) return text;
     text.append(buffer, static_cast<std::size_t>(got));
     if (text.size() > limit) {
-      return Error{ErrorCode::kInvalidArgument, path + " is larger than " + std::to_string(limit) + " bytes"};
+      return Error{ErrorCode::kInvalidArgument,
+                   path + " is larger than " + std::to_string(limit) + " bytes"};
     }
   }
 }

@@ -27,8 +27,8 @@ class ByteSource {
   virtual Result<void> read_inside(std::uint64_t offset, MutableBytes out) const = 0;
 };
 
-/// A regular file or block device, read with pread: unlike a mapping, a file that shrinks meanwhile is an error
-/// and not a signal.
+/// A regular file or block device, read with pread: unlike a mapping, a file that shrinks meanwhile
+/// is an error and not a signal.
 class FileSource final : public ByteSource {
  public:
   static Result<std::shared_ptr<FileSource>> open(const std::string& path);
@@ -51,7 +51,8 @@ class MemorySource final : public ByteSource {
   Bytes bytes_;
 };
 
-/// Reads a small text file whole (policies, key files); kInvalidArgument when it is larger than `limit` bytes.
+/// Reads a small text file whole (policies, key files); kInvalidArgument when it is larger than
+/// `limit` bytes.
 Result<std::string> read_text_file(const std::string& path, std::size_t limit);
 
 }  // namespace hvd

@@ -5,7 +5,8 @@
 namespace hvd {
 
 bool all_zero(ByteView bytes) {
-  // Most non-zero pages differ in the first words: look there before the bulk, which the compiler vectorises.
+  // Most non-zero pages differ in the first words: look there before the bulk, which the compiler
+  // vectorises.
   constexpr std::size_t kBlock = 256;
   std::size_t at = 0;
   for (; at + kBlock <= bytes.size(); at += kBlock) {

@@ -29,8 +29,12 @@ inline std::string to_string(ByteView bytes) {
   return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
-inline const unsigned char* u8(ByteView bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
-inline unsigned char* u8(MutableBytes bytes) { return reinterpret_cast<unsigned char*>(bytes.data()); }
+inline const unsigned char* u8(ByteView bytes) {
+  return reinterpret_cast<const unsigned char*>(bytes.data());
+}
+inline unsigned char* u8(MutableBytes bytes) {
+  return reinterpret_cast<unsigned char*>(bytes.data());
+}
 
 inline void append(Bytes& to, ByteView bytes) { to.insert(to.end(), bytes.begin(), bytes.end()); }
 

@@ -28,20 +28,23 @@ void set_up_app(CLI::App& app) {
 }
 
 int run_command_line(CLI::App& app, int argc, char** argv, const CommandOutcome& outcome) {
-  // A reader that goes away (| head) is an error on write, not a silent death with a half-written dump.
+  // A reader that goes away (| head) is an error on write, not a silent death with a half-written
+  // dump.
   std::signal(SIGPIPE, SIG_IGN);
   // So is a file-size limit: dying of it would leave guests stopped.
   std::signal(SIGXFSZ, SIG_IGN);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? static_cast<int>(ExitCode::kDone) : static_cast<int>(ExitCode::kUsage);
+    return app.exit(error) == 0 ? static_cast<int>(ExitCode::kDone)
+                                : static_cast<int>(ExitCode::kUsage);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(), error.what());
     return static_cast<int>(ExitCode::kFailed);
   }
   if (!outcome) {
-    std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(), printable(outcome.error().message, true).c_str());
+    std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(),
+                 printable(outcome.error().message, true).c_str());
     return static_cast<int>(exit_code_for(outcome.error().code));
   }
   if (std::fflush(stdout) != 0) {

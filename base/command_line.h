@@ -14,11 +14,12 @@ namespace hvd {
 /// The programs' exit codes are a contract with scripts.
 enum class ExitCode { kDone = 0, kFailed = 1, kUsage = 2, kDamaged = 3, kNotAuthorised = 4 };
 
-/// What a command that did not fail has to say: kDone, or kDamaged when it finished with reported damage.
+/// What a command that did not fail has to say: kDone, or kDamaged when it finished with reported
+/// damage.
 using CommandOutcome = Result<ExitCode>;
 
-/// Parses, runs the chosen subcommand (each stores into `outcome` from its callback), prints an error as
-/// "PROGRAM: message" on standard error and returns the exit code.
+/// Parses, runs the chosen subcommand (each stores into `outcome` from its callback), prints an
+/// error as "PROGRAM: message" on standard error and returns the exit code.
 int run_command_line(CLI::App& app, int argc, char** argv, const CommandOutcome& outcome);
 
 /// A new program's App with the house defaults: --version, one subcommand required, 80 columns.

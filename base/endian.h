@@ -1,7 +1,7 @@
 // Integers as they lie in files and guest memory: bytes in a stated order, alignment 1.
 //
-// A wire struct made of these can be copied from any offset on any machine, and forgetting to convert is a
-// type error instead of a bug that only big-endian users meet.
+// A wire struct made of these can be copied from any offset on any machine, and forgetting to
+// convert is a type error instead of a bug that only big-endian users meet.
 #pragma once
 
 #include <bit>
@@ -44,6 +44,7 @@ using le64 = EndianInteger<std::uint64_t, std::endian::little>;
 
 /// A struct that may be copied to and from untrusted bytes at any offset.
 template <typename T>
-concept WireStruct = std::is_trivially_copyable_v<T> && std::is_standard_layout_v<T> && alignof(T) == 1;
+concept WireStruct =
+    std::is_trivially_copyable_v<T> && std::is_standard_layout_v<T> && alignof(T) == 1;
 
 }  // namespace hvd

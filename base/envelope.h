@@ -1,7 +1,8 @@
-// The seam between a file format that stores sealed bytes and the envelope that seals and opens them.
+// The seam between a file format that stores sealed bytes and the envelope that seals and opens
+// them.
 //
-// formats/hvd decides what is sealed and what a seal is bound to; decrypt/ does it and owns the keys. Neither
-// includes the other: they meet in these interfaces.
+// formats/hvd decides what is sealed and what a seal is bound to; decrypt/ does it and owns the
+// keys. Neither includes the other: they meet in these interfaces.
 #pragma once
 
 #include <memory>
@@ -14,7 +15,8 @@
 
 namespace hvd {
 
-/// Which of a partition's keys seals a piece: one per page class, and one for the page map and the facts.
+/// Which of a partition's keys seals a piece: one per page class, and one for the page map and the
+/// facts.
 struct KeyName {
   static KeyName map() { return KeyName{true, PageClass::kKernel}; }
   static KeyName of(PageClass page_class) { return KeyName{false, page_class}; }
@@ -22,7 +24,8 @@ struct KeyName {
   PageClass page_class = PageClass::kKernel;
 };
 
-/// One piece of sealed data: its key, its unique nonce and what it is bound to. SPEC.md, "Sealing", fills these.
+/// One piece of sealed data: its key, its unique nonce and what it is bound to. SPEC.md, "Sealing",
+/// fills these.
 struct SealedPiece {
   KeyName key;
   std::array<std::uint8_t, 24> nonce{};
@@ -35,7 +38,8 @@ inline constexpr std::size_t kSealOverhead = 16;  // Poly1305's tag
 class Sealer {
  public:
   virtual ~Sealer() = default;
-  /// Appends ciphertext and tag to `out`. An error means that nothing of the partition may be written.
+  /// Appends ciphertext and tag to `out`. An error means that nothing of the partition may be
+  /// written.
   virtual Result<void> seal(const SealedPiece& piece, ByteView plaintext, Bytes& out) const = 0;
 };
 
@@ -58,8 +62,8 @@ struct KeySlot {
 class KeyProvider {
  public:
   virtual ~KeyProvider() = default;
-  /// kAuthentication when identities exist but none fits, kSealed when there are none, kCorrupt for damaged slots
-  /// none of which opened.
+  /// kAuthentication when identities exist but none fits, kSealed when there are none, kCorrupt for
+  /// damaged slots none of which opened.
   virtual Result<std::unique_ptr<Opener>> unlock(const DumpId& dump, std::uint32_t partition,
                                                  const std::vector<KeySlot>& slots) const = 0;
 };

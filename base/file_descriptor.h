@@ -39,6 +39,8 @@ class FileDescriptor {
 };
 
 /// kIo with errno's text behind `what`. Call before anything else changes errno.
-inline Error errno_error(const std::string& what) { return Error{ErrorCode::kIo, what + ": " + std::strerror(errno)}; }
+inline Error errno_error(const std::string& what) {
+  return Error{ErrorCode::kIo, what + ": " + std::strerror(errno)};
+}
 
 }  // namespace hvd

@@ -16,12 +16,12 @@ struct Image {
   Role role = Role::kGuest;
   PartitionState state = PartitionState::kCaptured;
   std::string state_reason;  // why the state is not `captured`
-  bool locked = false;       // sealed, and no key for it was given: only the members above are known
+  bool locked = false;  // sealed, and no key for it was given: only the members above are known
 
   std::shared_ptr<const PhysicalMemory> memory;  // null when there is none to see
   std::vector<Registers> registers;              // one per vCPU (per thread in a process partition)
   std::vector<Note> notes;
-  std::string facts;                  // a JSON object of what the agent knew (uuid, machine, panic information)
+  std::string facts;  // a JSON object of what the agent knew (uuid, machine, panic information)
   std::vector<std::string> problems;  // damage met while opening
 };
 

@@ -9,8 +9,9 @@ namespace hvd {
 
 inline constexpr int kMaxJsonDepth = 32;
 
-/// The object in `bytes`; a discarded value when they are anything else, or nested deeper than kMaxJsonDepth: the
-/// library parses any depth, but copies, prints and frees what it parsed by recursion.
+/// The object in `bytes`; a discarded value when they are anything else, or nested deeper than
+/// kMaxJsonDepth: the library parses any depth, but copies, prints and frees what it parsed by
+/// recursion.
 inline nlohmann::json parse_json_object(ByteView bytes) {
   bool too_deep = false;
   const auto limit = [&too_deep](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {

@@ -13,8 +13,8 @@
 namespace hvd {
 namespace {
 
-// Names of unfinished files, for the signal handler: only lock-free atomics may be touched there, and unlink is
-// async-signal-safe. A slot's pointer is owned by its OutputFile.
+// Names of unfinished files, for the signal handler: only lock-free atomics may be touched there,
+// and unlink is async-signal-safe. A slot's pointer is owned by its OutputFile.
 constexpr std::size_t kSlots = 64;
 std::atomic<const char*> unfinished[kSlots];
 
@@ -42,13 +42,16 @@ void install_cleanup() {
 
 bool same_file(const std::string& a, const std::string& b) {
   struct stat sa{}, sb{};
-  return ::stat(a.c_str(), &sa) == 0 && ::stat(b.c_str(), &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+  return ::stat(a.c_str(), &sa) == 0 && ::stat(b.c_str(), &sb) == 0 && sa.st_dev == sb.st_dev &&
+         sa.st_ino == sb.st_ino;
 }
 
 }  // namespace
 
 OutputFile::OutputFile(FileDescriptor fd, std::string temporary, std::string path)
-    : fd_(std::move(fd)), temporary_(std::make_unique<std::string>(std::move(temporary))), path_(std::move(path)) {
+    : fd_(std::move(fd)),
+      temporary_(std::make_unique<std::string>(std::move(temporary))),
+      path_(std::move(path)) {
   for (auto& slot : unfinished) {
     const char* empty = nullptr;
     if (slot.compare_exchange_strong(empty, temporary_->c_str())) break;
@@ -72,7 +75,8 @@ Result<OutputFile> OutputFile::create(const std::string& path, const std::string
   }
   if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
     // A rename would put a regular file in the place of a device or FIFO.
-    return Error{ErrorCode::kInvalidArgument, "the output " + path + " exists and is no regular file"};
+    return Error{ErrorCode::kInvalidArgument,
+                 "the output " + path + " exists and is no regular file"};
   }
   install_cleanup();
   std::string temporary = path + ".XXXXXX";
@@ -99,22 +103,26 @@ Result<void> OutputFile::write_at(std::uint64_t offset, ByteView bytes) {
 }
 
 Result<void> OutputFile::resize(std::uint64_t size) {
-  if (::ftruncate(fd_.get(), static_cast<off_t>(size)) != 0) return errno_error("cannot size " + path_);
+  if (::ftruncate(fd_.get(), static_cast<off_t>(size)) != 0)
+    return errno_error("cannot size " + path_);
   return {};
 }
 
 Result<void> OutputFile::commit() {
   // Closing reports what a network file system deferred.
   if (::close(fd_.release()) != 0) return errno_error("cannot finish " + path_);
-  if (::rename(temporary_->c_str(), path_.c_str()) != 0) return errno_error("cannot put " + path_ + " in place");
+  if (::rename(temporary_->c_str(), path_.c_str()) != 0)
+    return errno_error("cannot put " + path_ + " in place");
   unregister();
   temporary_.reset();
   return {};
 }
 
-Result<void> write_whole_file(const std::string& path, ByteView contents, const std::string& not_this) {
+Result<void> write_whole_file(const std::string& path, ByteView contents,
+                              const std::string& not_this) {
   struct stat status{};
-  const bool special = ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
+  const bool special =
+      ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
   if (path == "-" || path.empty() || special) {
     auto sink = HVD_TRY(FileSink::create(path.empty() ? "-" : path));
     return sink->append(contents);

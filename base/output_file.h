@@ -10,13 +10,13 @@
 
 namespace hvd {
 
-/// Written beside its final name and renamed by commit(); destroyed without commit() it leaves nothing behind,
-/// also when the process gets SIGINT or SIGTERM. The file may be written at any offset; what is never written
-/// stays a hole.
+/// Written beside its final name and renamed by commit(); destroyed without commit() it leaves
+/// nothing behind, also when the process gets SIGINT or SIGTERM. The file may be written at any
+/// offset; what is never written stays a hole.
 class OutputFile {
  public:
-  /// kInvalidArgument when `path` names an input (`not_this` may be empty) or something that is no regular file; kIo
-  /// when it cannot be created.
+  /// kInvalidArgument when `path` names an input (`not_this` may be empty) or something that is no
+  /// regular file; kIo when it cannot be created.
   static Result<OutputFile> create(const std::string& path, const std::string& not_this);
   OutputFile(OutputFile&&) noexcept = default;
   OutputFile& operator=(OutputFile&&) = delete;
@@ -35,8 +35,9 @@ class OutputFile {
   std::string path_;
 };
 
-/// Writes `contents` to `path` through an OutputFile, straight into a device or FIFO, or to standard output for "-" or
-/// nothing.
-Result<void> write_whole_file(const std::string& path, ByteView contents, const std::string& not_this = {});
+/// Writes `contents` to `path` through an OutputFile, straight into a device or FIFO, or to
+/// standard output for "-" or nothing.
+Result<void> write_whole_file(const std::string& path, ByteView contents,
+                              const std::string& not_this = {});
 
 }  // namespace hvd

@@ -8,8 +8,8 @@
 
 namespace hvd {
 
-/// Calls `work(i)` for each i in [0, count), on `threads` threads (0: one per core), in no stated order. After the
-/// first error no further piece is begun, and that error is returned.
+/// Calls `work(i)` for each i in [0, count), on `threads` threads (0: one per core), in no stated
+/// order. After the first error no further piece is begun, and that error is returned.
 Result<void> for_each_parallel(std::size_t count, unsigned threads,
                                const std::function<Result<void>(std::size_t)>& work);
 

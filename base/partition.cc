@@ -4,11 +4,13 @@ namespace hvd {
 namespace {
 
 constexpr std::array<std::string_view, 3> kRoles{"hypervisor", "dump", "guest"};
-constexpr std::array<std::string_view, 5> kStates{"captured", "stateless", "sealed-only", "incomplete", "failed"};
-constexpr std::array<std::string_view, kPageClassCount> kClasses{"kernel", "user",      "page-cache",
-                                                                 "vmm",    "registers", "unclassified"};
+constexpr std::array<std::string_view, 5> kStates{"captured", "stateless", "sealed-only",
+                                                  "incomplete", "failed"};
+constexpr std::array<std::string_view, kPageClassCount> kClasses{
+    "kernel", "user", "page-cache", "vmm", "registers", "unclassified"};
 constexpr std::array<std::string_view, kAbsenceCount> kReasons{
-    "zero", "stateless", "filtered-free", "filtered-class", "restricted", "unreadable", "redacted", "budget"};
+    "zero",       "stateless",  "filtered-free", "filtered-class",
+    "restricted", "unreadable", "redacted",      "budget"};
 
 template <typename E, std::size_t N>
 std::string_view lookup_name(const std::array<std::string_view, N>& names, E value) {
@@ -31,7 +33,11 @@ std::string_view name_of(PartitionState state) { return lookup_name(kStates, sta
 std::string_view name_of(PageClass page_class) { return lookup_name(kClasses, page_class); }
 std::string_view name_of(Absence reason) { return lookup_name(kReasons, reason); }
 std::optional<Role> role_from(std::string_view name) { return lookup_value<Role>(kRoles, name); }
-std::optional<PartitionState> state_from(std::string_view name) { return lookup_value<PartitionState>(kStates, name); }
-std::optional<PageClass> page_class_from(std::string_view name) { return lookup_value<PageClass>(kClasses, name); }
+std::optional<PartitionState> state_from(std::string_view name) {
+  return lookup_value<PartitionState>(kStates, name);
+}
+std::optional<PageClass> page_class_from(std::string_view name) {
+  return lookup_value<PageClass>(kClasses, name);
+}
 
 }  // namespace hvd

@@ -1,7 +1,7 @@
 // The vocabulary of a captured machine: partitions, page classes and the reasons for absent pages.
 //
-// These are the names that formats write, applications show and reports carry. Their numbers are part of the
-// .hvd format (formats/hvd/SPEC.md, "Codes") and never change meaning.
+// These are the names that formats write, applications show and reports carry. Their numbers are
+// part of the .hvd format (formats/hvd/SPEC.md, "Codes") and never change meaning.
 #pragma once
 
 #include <array>
@@ -16,7 +16,13 @@ namespace hvd {
 using DumpId = std::array<std::uint8_t, 16>;
 
 enum class Role : std::uint8_t { kHypervisor, kDump, kGuest };
-enum class PartitionState : std::uint8_t { kCaptured, kStateless, kSealedOnly, kIncomplete, kFailed };
+enum class PartitionState : std::uint8_t {
+  kCaptured,
+  kStateless,
+  kSealedOnly,
+  kIncomplete,
+  kFailed
+};
 
 /// Whose and what kind of memory a page is. Each class of a sealed partition has a key of its own.
 enum class PageClass : std::uint8_t { kKernel, kUser, kPageCache, kVmm, kRegisters, kUnclassified };

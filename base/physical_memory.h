@@ -1,6 +1,8 @@
-// PhysicalMemory: the physical address space of one partition, or the reason why a part of it is not there.
+// PhysicalMemory: the physical address space of one partition, or the reason why a part of it is
+// not there.
 //
-// Everything behind the readers sees memory only through this: nothing there knows how bytes were stored.
+// Everything behind the readers sees memory only through this: nothing there knows how bytes were
+// stored.
 #pragma once
 
 #include <vector>
@@ -32,8 +34,8 @@ class PhysicalMemory {
  public:
   virtual ~PhysicalMemory() = default;
 
-  /// Fills `out` or fails, naming the first address that cannot be had: kNotCaptured, kUnreadable, kSealed or
-  /// kCorrupt. Safe to call from several threads.
+  /// Fills `out` or fails, naming the first address that cannot be had: kNotCaptured, kUnreadable,
+  /// kSealed or kCorrupt. Safe to call from several threads.
   Result<void> read(PhysAddr at, MutableBytes out) const;
 
   template <WireStruct T>
@@ -46,12 +48,13 @@ class PhysicalMemory {
   /// The address ranges that belong to the partition, sorted and not overlapping, present or not.
   virtual const std::vector<PhysRange>& ranges() const = 0;
 
-  /// The run that begins at `at`: its condition, and how far the same condition goes on (at least 1 byte; the
-  /// run may end early, the next call then goes on).
+  /// The run that begins at `at`: its condition, and how far the same condition goes on (at least 1
+  /// byte; the run may end early, the next call then goes on).
   virtual Extent extent_at(PhysAddr at) const = 0;
 
  private:
-  /// Fills at least one byte of `out` (never empty) and returns how many, or says why `at` cannot be read.
+  /// Fills at least one byte of `out` (never empty) and returns how many, or says why `at` cannot
+  /// be read.
   virtual Result<std::size_t> read_some(PhysAddr at, MutableBytes out) const = 0;
 };
 

@@ -25,7 +25,8 @@ void Progress::advance(std::uint64_t bytes) {
   std::int64_t due = next_show_ns_;
   const std::int64_t elapsed = std::chrono::nanoseconds(now - start_).count();
   // Whoever moves the deadline shows the line, so that threads do not write over each other.
-  if (elapsed >= due && next_show_ns_.compare_exchange_strong(due, elapsed + 200'000'000)) show(now);
+  if (elapsed >= due && next_show_ns_.compare_exchange_strong(due, elapsed + 200'000'000))
+    show(now);
 }
 
 void Progress::show(std::chrono::steady_clock::time_point now) {
@@ -36,7 +37,8 @@ void Progress::show(std::chrono::steady_clock::time_point now) {
   if (total_ > 0) line += " (" + std::to_string(done * 100 / total_) + " %)";
   if (rate > 0 && done <= total_) {
     line += ", " + human_size(static_cast<std::uint64_t>(rate)) + "/s, " +
-            std::to_string(static_cast<std::uint64_t>(static_cast<double>(total_ - done) / rate)) + " s left";
+            std::to_string(static_cast<std::uint64_t>(static_cast<double>(total_ - done) / rate)) +
+            " s left";
   }
   std::fputs(line.c_str(), stderr);
 }

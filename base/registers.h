@@ -1,5 +1,5 @@
-// x86-64 CPU state in one plain value: what a capture stores per vCPU (or per thread of a process partition)
-// and what unwinding, page-table walks and debugger notes start from.
+// x86-64 CPU state in one plain value: what a capture stores per vCPU (or per thread of a process
+// partition) and what unwinding, page-table walks and debugger notes start from.
 #pragma once
 
 #include <array>
@@ -9,7 +9,8 @@
 
 namespace hvd {
 
-/// The order is the order of the .hvd register record (formats/hvd/SPEC.md, "REGISTERS"): append only.
+/// The order is the order of the .hvd register record (formats/hvd/SPEC.md, "REGISTERS"): append
+/// only.
 enum class Reg : std::uint8_t {
   kRax,
   kRbx,

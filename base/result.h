@@ -1,8 +1,8 @@
 // Result<T>: a value, or an Error that says what went wrong and to which thing.
 //
-// The surface is a subset of std::expected, which Debian 12's compilers do not offer in C++20, so that a
-// later move is mechanical. Callers branch on the code; people read the message. A programming mistake is
-// an assert, never an Error.
+// The surface is a subset of std::expected, which Debian 12's compilers do not offer in C++20, so
+// that a later move is mechanical. Callers branch on the code; people read the message. A
+// programming mistake is an assert, never an Error.
 #pragma once
 
 #include <cassert>

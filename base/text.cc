@@ -8,7 +8,9 @@ namespace {
 
 // The length of the UTF-8 sequence at `text`, 0 when it is not a valid one (RFC 3629, section 4).
 std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+  const auto byte = [&](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+  };
   const auto tail = [&](std::size_t i) { return (byte(i) & 0xc0u) == 0x80u; };
   const unsigned lead = byte(0);
   if (lead < 0x80) return 1;
@@ -73,7 +75,8 @@ std::string human_size(std::uint64_t bytes) {
     ++unit;
   }
   std::array<char, 32> buffer{};
-  std::snprintf(buffer.data(), buffer.size(), value < 10 ? "%.1f %s" : "%.0f %s", value, kUnits[unit]);
+  std::snprintf(buffer.data(), buffer.size(), value < 10 ? "%.1f %s" : "%.0f %s", value,
+                kUnits[unit]);
   return buffer.data();
 }
 
@@ -85,7 +88,8 @@ std::string printable(std::string_view text, bool keep_newlines) {
     const auto c = static_cast<unsigned char>(text.front());
     // C1 controls (U+0080..U+009F) are two bytes in UTF-8, and some terminals obey them.
     const bool c1 = length == 2 && c == 0xc2 && static_cast<unsigned char>(text[1]) < 0xa0;
-    const bool control = length == 1 && (c < 0x20 || c == 0x7f) && c != '\t' && !(keep_newlines && c == '\n');
+    const bool control =
+        length == 1 && (c < 0x20 || c == 0x7f) && c != '\t' && !(keep_newlines && c == '\n');
     if (length == 0 || c1 || control) {
       out += '?';
       text.remove_prefix(length == 0 ? 1 : length);

@@ -1,5 +1,5 @@
-// Ctrl-C as a value: long work asks between steps and stops cleanly, so that guests are resumed and the dump keeps
-// every record written.
+// Ctrl-C as a value: long work asks between steps and stops cleanly, so that guests are resumed and
+// the dump keeps every record written.
 #pragma once
 
 #include "base/result.h"

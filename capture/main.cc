@@ -3,7 +3,9 @@
 #include "capture/qemu_command.h"
 
 int main(int argc, char** argv) {
-  CLI::App app("Writes one dump of a hypervisor and its virtual machines, each sealed to its owner.", "hvdump-capture");
+  CLI::App app(
+      "Writes one dump of a hypervisor and its virtual machines, each sealed to its owner.",
+      "hvdump-capture");
   hvd::set_up_app(app);
   hvd::CommandOutcome outcome = hvd::ExitCode::kDone;
   hvd::add_qemu_command(app, outcome);

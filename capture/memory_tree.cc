@@ -21,7 +21,8 @@ bool skip(std::string_view& text, std::string_view word) {
   return true;
 }
 
-// "  0000000000000000-000000000009ffff (prio 0, ram): pc.ram KVM" or with " @0000000000100000" before KVM.
+// "  0000000000000000-000000000009ffff (prio 0, ram): pc.ram KVM" or with " @0000000000100000"
+// before KVM.
 std::optional<FlatRange> parse_range(std::string_view line) {
   line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
   const auto first = hex_prefix(line);
@@ -30,14 +31,17 @@ std::optional<FlatRange> parse_range(std::string_view line) {
   if (!last || *last < *first || !skip(line, " (prio ")) return std::nullopt;
   const std::size_t comma = line.find(", ");
   const std::size_t close = line.find("): ");
-  if (comma == std::string_view::npos || close == std::string_view::npos || close < comma) return std::nullopt;
+  if (comma == std::string_view::npos || close == std::string_view::npos || close < comma)
+    return std::nullopt;
   FlatRange out;
   out.range = {PhysAddr{*first}, *last - *first == ~std::uint64_t{0} ? *last : *last - *first + 1};
   out.kind = std::string(line.substr(comma + 2, close - comma - 2));
-  if (const std::size_t extra = out.kind.find(", "); extra != std::string::npos) out.kind.resize(extra);
+  if (const std::size_t extra = out.kind.find(", "); extra != std::string::npos)
+    out.kind.resize(extra);
   std::string_view name = line.substr(close + 3);
   while (!name.empty() && (name.back() == '\r' || name.back() == ' ')) name.remove_suffix(1);
-  if (const std::size_t offset = name.find(" @"); offset != std::string_view::npos) name = name.substr(0, offset);
+  if (const std::size_t offset = name.find(" @"); offset != std::string_view::npos)
+    name = name.substr(0, offset);
   if (name.ends_with(" KVM")) name.remove_suffix(4);
   out.region = std::string(name);
   return out;

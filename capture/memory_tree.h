@@ -1,7 +1,8 @@
 // The guest-physical layout as QEMU prints it: `info mtree -f`.
 //
-// QMP has no structured form of it. The text has kept its shape since QEMU 2.10; a line that does not fit is
-// skipped, and RAM that QEMU's own totals know but no line showed is reported by the caller.
+// QMP has no structured form of it. The text has kept its shape since QEMU 2.10; a line that does
+// not fit is skipped, and RAM that QEMU's own totals know but no line showed is reported by the
+// caller.
 #pragma once
 
 #include <string>
@@ -18,8 +19,8 @@ struct FlatRange {
   std::string region;  // memory region's name: "pc.ram", "vga.vram", "pc.bios"
 };
 
-/// The ranges of the flat view that the address space `memory` (what CPUs see by default) uses. Empty when there is
-/// none.
+/// The ranges of the flat view that the address space `memory` (what CPUs see by default) uses.
+/// Empty when there is none.
 std::vector<FlatRange> parse_flat_view(std::string_view mtree);
 
 }  // namespace hvd

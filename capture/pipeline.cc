@@ -25,7 +25,8 @@ std::vector<std::uint32_t> segments_of(const std::vector<PhysRange>& ranges) {
 
 class Run {
  public:
-  Run(const PageSource& source, format::PartitionWriter& partition, const PipelineOptions& options, Progress& progress)
+  Run(const PageSource& source, format::PartitionWriter& partition, const PipelineOptions& options,
+      Progress& progress)
       : source_(source),
         partition_(partition),
         options_(options),
@@ -94,7 +95,8 @@ class Run {
 Result<PipelineResult> write_memory(const PageSource& source, format::PartitionWriter& partition,
                                     const PipelineOptions& options, Progress& progress) {
   Run run(source, partition, options, progress);
-  HVD_TRY(for_each_parallel(run.segments(), options.threads, [&run](std::size_t i) { return run.write_segment(i); }));
+  HVD_TRY(for_each_parallel(run.segments(), options.threads,
+                            [&run](std::size_t i) { return run.write_segment(i); }));
   return PipelineResult{run.unreadable()};
 }
 

@@ -1,4 +1,5 @@
-// The pipeline: read, scan for zeros, compress, seal, hash, append, on all cores, in bounded memory.
+// The pipeline: read, scan for zeros, compress, seal, hash, append, on all cores, in bounded
+// memory.
 #pragma once
 
 #include <functional>
@@ -12,8 +13,8 @@ namespace hvd {
 
 struct PipelineOptions {
   unsigned threads = 0;  // 0: one per core
-  /// The classes of `count` pages from page number `first` (address / 4096) on; null: all unclassified. Called from
-  /// several threads, a segment at a time.
+  /// The classes of `count` pages from page number `first` (address / 4096) on; null: all
+  /// unclassified. Called from several threads, a segment at a time.
   std::function<std::vector<PageClass>(std::uint64_t first, std::size_t count)> classify;
 };
 
@@ -21,9 +22,9 @@ struct PipelineResult {
   std::uint64_t unreadable_pages = 0;
 };
 
-/// Writes every page of `source` into `partition`. Each worker takes a segment at a time and holds one chunk buffer per
-/// class, so memory does not grow with the guest. On an error, or kInterrupted, segments written so far stay and
-/// the caller ends the partition as incomplete.
+/// Writes every page of `source` into `partition`. Each worker takes a segment at a time and holds
+/// one chunk buffer per class, so memory does not grow with the guest. On an error, or
+/// kInterrupted, segments written so far stay and the caller ends the partition as incomplete.
 Result<PipelineResult> write_memory(const PageSource& source, format::PartitionWriter& partition,
                                     const PipelineOptions& options, Progress& progress);
 

@@ -11,10 +11,12 @@ using nlohmann::json;
 
 Error wrong(const std::string& why) { return Error{ErrorCode::kInvalidArgument, "policy: " + why}; }
 
-Result<void> only_members(const json& object, std::initializer_list<const char*> names, const std::string& where) {
+Result<void> only_members(const json& object, std::initializer_list<const char*> names,
+                          const std::string& where) {
   if (!object.is_object()) return wrong(where + " is not an object");
   for (const auto& [key, value] : object.items()) {
-    if (std::none_of(names.begin(), names.end(), [&k = key](const char* name) { return k == name; })) {
+    if (std::none_of(names.begin(), names.end(),
+                     [&k = key](const char* name) { return k == name; })) {
       return wrong(where + " has an unknown member \"" + key + "\"");
     }
   }
@@ -49,12 +51,14 @@ Result<format::Codec> parse_codec(const json& object, const std::string& where) 
 }
 
 Result<PolicyRule> parse_rule(const json& object, const std::string& where) {
-  HVD_TRY(only_members(object, {"match", "recipients", "stateless", "plaintext", "note", "compression"}, where));
+  HVD_TRY(only_members(
+      object, {"match", "recipients", "stateless", "plaintext", "note", "compression"}, where));
   PolicyRule rule;
   const auto match = object.find("match");
   if (match == object.end() || !match->is_string()) return wrong(where + " has no \"match\"");
   rule.match = match->get<std::string>();
-  if (object.contains("recipients")) rule.policy.recipients = HVD_TRY(parse_recipients(object["recipients"], where));
+  if (object.contains("recipients"))
+    rule.policy.recipients = HVD_TRY(parse_recipients(object["recipients"], where));
   rule.policy.stateless = HVD_TRY(flag(object, "stateless", where));
   rule.policy.plaintext = HVD_TRY(flag(object, "plaintext", where));
   rule.policy.codec = HVD_TRY(parse_codec(object, where));
@@ -87,7 +91,8 @@ Result<Policy> Policy::parse(const std::string& text) {
   if (const auto hypervisor = object.find("hypervisor"); hypervisor != object.end()) {
     HVD_TRY(only_members(*hypervisor, {"level", "recipients"}, "hypervisor"));
     if (hypervisor->contains("recipients")) {
-      policy.hypervisor_.recipients = HVD_TRY(parse_recipients((*hypervisor)["recipients"], "hypervisor"));
+      policy.hypervisor_.recipients =
+          HVD_TRY(parse_recipients((*hypervisor)["recipients"], "hypervisor"));
     }
     const json level = hypervisor->value("level", json("secure"));
     if (level == "full") policy.level_ = HypervisorLevel::kFull;
@@ -101,7 +106,8 @@ PartitionPolicy Policy::for_guest(const std::string& name, const std::string& uu
   for (const PolicyRule& rule : rules_) {
     if (!matches(rule, name, uuid)) continue;
     std::vector<Recipient> recipients = std::move(out.recipients);
-    recipients.insert(recipients.end(), rule.policy.recipients.begin(), rule.policy.recipients.end());
+    recipients.insert(recipients.end(), rule.policy.recipients.begin(),
+                      rule.policy.recipients.end());
     const bool stateless = out.stateless || rule.policy.stateless;
     const bool plaintext = out.plaintext || rule.policy.plaintext;
     out = rule.policy;
@@ -116,7 +122,8 @@ PartitionPolicy Policy::for_guest(const std::string& name, const std::string& uu
 
 std::optional<std::string> refusal(const PartitionPolicy& policy) {
   if (policy.stateless || policy.plaintext || !policy.recipients.empty()) return std::nullopt;
-  return "no recipient is named for it and the policy does not allow plaintext, so its memory was not written";
+  return "no recipient is named for it and the policy does not allow plaintext, so its memory was "
+         "not written";
 }
 
 }  // namespace hvd

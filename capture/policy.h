@@ -30,12 +30,14 @@ struct PolicyRule {
 
 class Policy {
  public:
-  /// JSON as samples/policy.json shows it; kInvalidArgument naming what is wrong. Unknown members are errors: a
-  /// mistyped "plaintext" must not pass unnoticed.
+  /// JSON as samples/policy.json shows it; kInvalidArgument naming what is wrong. Unknown members
+  /// are errors: a mistyped "plaintext" must not pass unnoticed.
   static Result<Policy> parse(const std::string& text);
 
   void add(PolicyRule rule) { rules_.push_back(std::move(rule)); }
-  void add_hypervisor_recipient(Recipient recipient) { hypervisor_.recipients.push_back(std::move(recipient)); }
+  void add_hypervisor_recipient(Recipient recipient) {
+    hypervisor_.recipients.push_back(std::move(recipient));
+  }
 
   /// All rules that match, in order: recipients add up; the rest is as the last rule says it.
   PartitionPolicy for_guest(const std::string& name, const std::string& uuid) const;

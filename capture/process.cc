@@ -15,7 +15,9 @@
 namespace hvd {
 namespace {
 
-std::string proc(int pid, const std::string& name) { return "/proc/" + std::to_string(pid) + "/" + name; }
+std::string proc(int pid, const std::string& name) {
+  return "/proc/" + std::to_string(pid) + "/" + name;
+}
 
 }  // namespace
 
@@ -34,8 +36,8 @@ Result<std::vector<Mapping>> read_mappings(int pid) {
     char flags[8] = {};
     unsigned major = 0, minor = 0;
     int path_at = 0;
-    if (std::sscanf(line.c_str(), "%lx-%lx %7s %lx %x:%x %lu %n", &mapping.begin, &mapping.end, flags,
-                    &mapping.file_offset, &major, &minor, &mapping.inode, &path_at) < 7) {
+    if (std::sscanf(line.c_str(), "%lx-%lx %7s %lx %x:%x %lu %n", &mapping.begin, &mapping.end,
+                    flags, &mapping.file_offset, &major, &minor, &mapping.inode, &path_at) < 7) {
       continue;
     }
     mapping.readable = flags[0] == 'r';
@@ -55,8 +57,8 @@ Result<void> read_process(int pid, std::uint64_t address, MutableBytes out) {
     iovec remote{reinterpret_cast<void*>(address), out.size()};
     const ssize_t got = ::process_vm_readv(pid, &local, 1, &remote, 1, 0);
     if (got <= 0) {
-      return Error{ErrorCode::kUnreadable,
-                   "cannot read process " + std::to_string(pid) + " at " + hex(address) + ": " + std::strerror(errno)};
+      return Error{ErrorCode::kUnreadable, "cannot read process " + std::to_string(pid) + " at " +
+                                               hex(address) + ": " + std::strerror(errno)};
     }
     address += static_cast<std::uint64_t>(got);
     out = out.subspan(static_cast<std::size_t>(got));
@@ -71,12 +73,14 @@ Result<FileDescriptor> open_mapped_file(int pid, const Mapping& mapping) {
   while (const dirent* entry = ::readdir(listing.get())) {
     struct stat status{};
     const std::string path = folder + "/" + entry->d_name;
-    if (::stat(path.c_str(), &status) != 0 || status.st_ino != mapping.inode || status.st_dev != mapping.device)
+    if (::stat(path.c_str(), &status) != 0 || status.st_ino != mapping.inode ||
+        status.st_dev != mapping.device)
       continue;
     FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (fd) return fd;
   }
-  return Error{ErrorCode::kNotFound, "process " + std::to_string(pid) + " holds no descriptor for " + mapping.path};
+  return Error{ErrorCode::kNotFound,
+               "process " + std::to_string(pid) + " holds no descriptor for " + mapping.path};
 }
 
 }  // namespace hvd

@@ -29,8 +29,8 @@ Result<std::string> read_proc_file(int pid, const std::string& name, std::size_t
 /// Reads all of `out` from the process, or fails with kUnreadable.
 Result<void> read_process(int pid, std::uint64_t address, MutableBytes out);
 
-/// Opens for reading the file behind a shared mapping, through one of the process's own descriptors: it may have no
-/// name (memfd) or one in another mount namespace.
+/// Opens for reading the file behind a shared mapping, through one of the process's own
+/// descriptors: it may have no name (memfd) or one in another mount namespace.
 Result<FileDescriptor> open_mapped_file(int pid, const Mapping& mapping);
 
 }  // namespace hvd

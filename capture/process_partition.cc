@@ -30,7 +30,8 @@ std::string build_id(int pid) {
   if (!header) return {};
   Elf64_Ehdr elf{};
   std::memcpy(&elf, header->data(), sizeof elf);
-  if (std::memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0 || elf.e_phentsize != sizeof(Elf64_Phdr)) return {};
+  if (std::memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0 || elf.e_phentsize != sizeof(Elf64_Phdr))
+    return {};
   const auto table = (*source)->read(elf.e_phoff, elf.e_phnum * sizeof(Elf64_Phdr));
   if (!table) return {};
   for (unsigned i = 0; i < elf.e_phnum; ++i) {
@@ -59,12 +60,13 @@ std::vector<std::string> command_line(int pid) {
   return without_secrets(std::move(arguments));
 }
 
-// NT_FILE (linux fs/binfmt_elf.c, fill_files_note): which files lie where. Only programs and libraries: those are
-// what a debugger reads symbols and code from.
+// NT_FILE (linux fs/binfmt_elf.c, fill_files_note): which files lie where. Only programs and
+// libraries: those are what a debugger reads symbols and code from.
 Note file_note(const std::vector<Mapping>& mappings) {
   std::vector<const Mapping*> files;
   for (const Mapping& mapping : mappings) {
-    if (mapping.inode == 0 || mapping.shared || mapping.path.empty() || mapping.path[0] != '/') continue;
+    if (mapping.inode == 0 || mapping.shared || mapping.path.empty() || mapping.path[0] != '/')
+      continue;
     const bool code = std::any_of(mappings.begin(), mappings.end(), [&](const Mapping& other) {
       return other.executable && other.inode == mapping.inode && other.device == mapping.device;
     });
@@ -72,13 +74,15 @@ Note file_note(const std::vector<Mapping>& mappings) {
   }
   ByteWriter out;
   out.u64(files.size()).u64(1);
-  for (const Mapping* mapping : files) out.u64(mapping->begin).u64(mapping->end).u64(mapping->file_offset);
+  for (const Mapping* mapping : files)
+    out.u64(mapping->begin).u64(mapping->end).u64(mapping->file_offset);
   for (const Mapping* mapping : files) out.put(as_bytes(mapping->path)).u8(0);
   // The unit is bytes (page size 1), so that offsets need no rounding.
   return {"CORE", elf::kNoteFile, out.take()};
 }
 
-// Pieces as whole pages: what lies between pieces reads as zero here and is outside the partition's ranges.
+// Pieces as whole pages: what lies between pieces reads as zero here and is outside the partition's
+// ranges.
 class PiecesSource final : public PageSource {
  public:
   explicit PiecesSource(const ProcessPieces& pieces) {
@@ -92,7 +96,8 @@ class PiecesSource final : public PageSource {
         at += size;
       }
     }
-    for (const auto& [number, bytes] : pages_) ranges_.push_back({PhysAddr{number * kPageSize}, kPageSize});
+    for (const auto& [number, bytes] : pages_)
+      ranges_.push_back({PhysAddr{number * kPageSize}, kPageSize});
     ranges_ = normalised(std::move(ranges_));
   }
   const std::vector<PhysRange>& ranges() const override { return ranges_; }
@@ -113,9 +118,11 @@ class ProcessSource final : public PageSource {
   PageRun fetch(PhysAddr at, std::uint64_t max_pages, MutableBytes scratch) const override {
     const std::uint64_t pages = std::min<std::uint64_t>(max_pages, scratch.size() / kPageSize);
     const MutableBytes all = scratch.first(pages * kPageSize);
-    if (read_process(pid_, at.value, all)) return {PageRun::Kind::kBytes, pages, all, Absence::kUnreadable};
+    if (read_process(pid_, at.value, all))
+      return {PageRun::Kind::kBytes, pages, all, Absence::kUnreadable};
     const MutableBytes one = scratch.first(kPageSize);
-    if (read_process(pid_, at.value, one)) return {PageRun::Kind::kBytes, 1, one, Absence::kUnreadable};
+    if (read_process(pid_, at.value, one))
+      return {PageRun::Kind::kBytes, 1, one, Absence::kUnreadable};
     return {};
   }
 
@@ -130,8 +137,8 @@ json ranges_json(const std::vector<PhysRange>& ranges) {
   return out;
 }
 
-Result<void> write_common(const ProcessSnapshot& snapshot, const std::vector<PhysRange>& ranges, const char* level,
-                          format::PartitionWriter& partition) {
+Result<void> write_common(const ProcessSnapshot& snapshot, const std::vector<PhysRange>& ranges,
+                          const char* level, format::PartitionWriter& partition) {
   json facts = json::parse(snapshot.facts);
   facts["address_space"] = "process";
   facts["level"] = level;
@@ -139,14 +146,17 @@ Result<void> write_common(const ProcessSnapshot& snapshot, const std::vector<Phy
   HVD_TRY(partition.facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
   HVD_TRY(partition.note({"CORE", elf::kNoteAuxv, snapshot.state.auxv}));
   HVD_TRY(partition.note(file_note(snapshot.state.mappings)));
-  for (const ThreadState& thread : snapshot.state.threads) HVD_TRY(partition.registers(thread.registers));
+  for (const ThreadState& thread : snapshot.state.threads)
+    HVD_TRY(partition.registers(thread.registers));
   return {};
 }
 
 Result<void> write_pages(const PageSource& source, format::PartitionWriter& partition,
                          const std::vector<std::string>& problems, Progress& progress) {
   PipelineOptions options;
-  options.classify = [](std::uint64_t, std::size_t count) { return std::vector<PageClass>(count, PageClass::kVmm); };
+  options.classify = [](std::uint64_t, std::size_t count) {
+    return std::vector<PageClass>(count, PageClass::kVmm);
+  };
   HVD_TRY(write_memory(source, partition, options, progress));
   return partition.end(problems.empty() ? PartitionState::kCaptured : PartitionState::kIncomplete,
                        problems.empty() ? "" : problems.front(), problems);
@@ -156,8 +166,8 @@ Result<void> write_pages(const PageSource& source, format::PartitionWriter& part
 
 Result<ProcessSnapshot> snapshot_process(int pid, HypervisorLevel level, json qemu_facts) {
   ProcessSnapshot snapshot;
-  snapshot.state =
-      HVD_TRY(read_process_state(pid, level == HypervisorLevel::kFull ? Values::kAll : Values::kPointersOnly));
+  snapshot.state = HVD_TRY(read_process_state(
+      pid, level == HypervisorLevel::kFull ? Values::kAll : Values::kPointersOnly));
   utsname host{};
   ::uname(&host);
   qemu_facts["host_kernel"] = std::string(host.release) + " " + host.version;
@@ -171,15 +181,19 @@ Result<ProcessSnapshot> snapshot_process(int pid, HypervisorLevel level, json qe
   return snapshot;
 }
 
-Result<void> write_secure(const ProcessSnapshot& snapshot, format::PartitionWriter& partition, Progress& progress) {
+Result<void> write_secure(const ProcessSnapshot& snapshot, format::PartitionWriter& partition,
+                          Progress& progress) {
   std::vector<PhysRange> ranges;
-  for (const auto& [address, bytes] : snapshot.state.memory.pieces) ranges.push_back({PhysAddr{address}, bytes.size()});
+  for (const auto& [address, bytes] : snapshot.state.memory.pieces)
+    ranges.push_back({PhysAddr{address}, bytes.size()});
   HVD_TRY(write_common(snapshot, normalised(std::move(ranges)), "secure", partition));
-  return write_pages(PiecesSource(snapshot.state.memory), partition, snapshot.state.problems, progress);
+  return write_pages(PiecesSource(snapshot.state.memory), partition, snapshot.state.problems,
+                     progress);
 }
 
-Result<void> write_full(int pid, const ProcessSnapshot& snapshot, const std::vector<RamBlock>& guest_ram,
-                        format::PartitionWriter& partition, Progress& progress) {
+Result<void> write_full(int pid, const ProcessSnapshot& snapshot,
+                        const std::vector<RamBlock>& guest_ram, format::PartitionWriter& partition,
+                        Progress& progress) {
   std::vector<PhysRange> ranges;
   for (const Mapping& mapping : snapshot.state.mappings) {
     if (!mapping.readable || !mapping.writable || mapping.shared) continue;
@@ -188,7 +202,8 @@ Result<void> write_full(int pid, const ProcessSnapshot& snapshot, const std::vec
     });
     if (!is_ram) ranges.push_back({PhysAddr{mapping.begin}, mapping.end - mapping.begin});
   }
-  // The dynamic linker's list begins in memory that is read-only by now; without it a debugger finds no library.
+  // The dynamic linker's list begins in memory that is read-only by now; without it a debugger
+  // finds no library.
   for (const auto& [address, bytes] : snapshot.state.memory.pieces) {
     const std::uint64_t begin = address / kPageSize * kPageSize;
     const std::uint64_t end = (address + bytes.size() + kPageSize - 1) / kPageSize * kPageSize;

@@ -1,4 +1,5 @@
-// The hypervisor partition of one QEMU process: what QEMU and the host were doing, without a guest's bytes.
+// The hypervisor partition of one QEMU process: what QEMU and the host were doing, without a
+// guest's bytes.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -19,15 +20,18 @@ struct ProcessSnapshot {
   std::string facts;  // JSON
 };
 
-/// Adds host and process facts (kernel release, build id, command line without secrets, threads) to QEMU's own.
+/// Adds host and process facts (kernel release, build id, command line without secrets, threads) to
+/// QEMU's own.
 Result<ProcessSnapshot> snapshot_process(int pid, HypervisorLevel level, nlohmann::json qemu_facts);
 
 /// Level secure: the snapshot. Nothing else of the process is read.
-Result<void> write_secure(const ProcessSnapshot& snapshot, format::PartitionWriter& partition, Progress& progress);
+Result<void> write_secure(const ProcessSnapshot& snapshot, format::PartitionWriter& partition,
+                          Progress& progress);
 
-/// Level full: in addition all writable private memory of the process but for guest RAM. The guest should still be
-/// stopped.
-Result<void> write_full(int pid, const ProcessSnapshot& snapshot, const std::vector<RamBlock>& guest_ram,
-                        format::PartitionWriter& partition, Progress& progress);
+/// Level full: in addition all writable private memory of the process but for guest RAM. The guest
+/// should still be stopped.
+Result<void> write_full(int pid, const ProcessSnapshot& snapshot,
+                        const std::vector<RamBlock>& guest_ram, format::PartitionWriter& partition,
+                        Progress& progress);
 
 }  // namespace hvd

@@ -53,7 +53,8 @@ Result<Policy> build_policy(const QemuOptions& options) {
   };
   for (const std::string& text : options.recipients) {
     const Named named = HVD_TRY(split_named(text, "--recipient"));
-    const X25519Recipient recipient = HVD_TRY(with_context(parse_recipient(named.value), "--recipient " + text));
+    const X25519Recipient recipient =
+        HVD_TRY(with_context(parse_recipient(named.value), "--recipient " + text));
     add(named.name, recipient);
   }
   for (const std::string& text : options.passphrases) {
@@ -82,12 +83,15 @@ Result<format::SigningKey> load_signing_key(const std::string& path) {
 std::string agent_json() {
   utsname host{};
   ::uname(&host);
-  return json{
-      {"agent", "hvdump-capture qemu"}, {"version", kVersion}, {"host", host.nodename}, {"host_kernel", host.release}}
+  return json{{"agent", "hvdump-capture qemu"},
+              {"version", kVersion},
+              {"host", host.nodename},
+              {"host_kernel", host.release}}
       .dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-// The run over all guests: what goes wrong with one is told, recorded in the dump, and does not stop the others.
+// The run over all guests: what goes wrong with one is told, recorded in the dump, and does not
+// stop the others.
 class Capture {
  public:
   Capture(format::DumpWriter& dump, const Policy& policy, unsigned threads)
@@ -120,19 +124,24 @@ class Capture {
     damaged_ = true;
   }
 
-  // A partition that says why it is empty. Its name and state are all there is, so nothing needs sealing.
-  Result<void> not_written(const std::string& name, PartitionState state, const std::string& reason) {
+  // A partition that says why it is empty. Its name and state are all there is, so nothing needs
+  // sealing.
+  Result<void> not_written(const std::string& name, PartitionState state,
+                           const std::string& reason) {
     if (state == PartitionState::kFailed) complain(name, reason);
-    const auto partition = HVD_TRY(dump_.begin_partition({.name = name, .role = Role::kGuest}, nullptr, {}));
+    const auto partition =
+        HVD_TRY(dump_.begin_partition({.name = name, .role = Role::kGuest}, nullptr, {}));
     return partition->end(state, reason, {});
   }
 
-  Result<std::unique_ptr<PartitionWriter>> begin(const std::string& name, Role role, const PartitionPolicy& policy) {
+  Result<std::unique_ptr<PartitionWriter>> begin(const std::string& name, Role role,
+                                                 const PartitionPolicy& policy) {
     format::PartitionInfo info{.name = name, .role = role, .codec = policy.codec};
     if (policy.recipients.empty()) return dump_.begin_partition(info, nullptr, {});
     PartitionKeys fresh = HVD_TRY(PartitionKeys::generate());
     const auto keys = std::make_shared<const PartitionKeys>(std::move(fresh));
-    const auto slots = HVD_TRY(make_key_slots(*keys, dump_.id(), dump_.next_partition(), policy.recipients));
+    const auto slots =
+        HVD_TRY(make_key_slots(*keys, dump_.id(), dump_.next_partition(), policy.recipients));
     return dump_.begin_partition(info, keys, slots);
   }
 
@@ -146,7 +155,8 @@ class Capture {
     return write_hypervisor(name, guest, std::move(snapshot), {});
   }
 
-  Result<void> whole_guest(const std::string& name, QemuGuest& guest, const PartitionPolicy& policy, json facts) {
+  Result<void> whole_guest(const std::string& name, QemuGuest& guest, const PartitionPolicy& policy,
+                           json facts) {
     // Everything that can fail without having stopped the guest comes before stopping it.
     auto hypervisor_facts = guest.hypervisor_facts();
     std::optional<GuestLayout> layout;
@@ -163,12 +173,13 @@ class Capture {
       HVD_TRY(not_written(name, PartitionState::kFailed, ready.error().message));
       return hypervisor_only(name, guest);
     }
-    auto snapshot = hypervisor_facts
-                        ? snapshot_process(guest.pid(), policy_.hypervisor_level(), std::move(*hypervisor_facts))
-                        : Result<ProcessSnapshot>(hypervisor_facts.error());
+    auto snapshot = hypervisor_facts ? snapshot_process(guest.pid(), policy_.hypervisor_level(),
+                                                        std::move(*hypervisor_facts))
+                                     : Result<ProcessSnapshot>(hypervisor_facts.error());
     auto partition = begin(name, Role::kGuest, policy);
     if (!partition) {
-      // A recipient that nothing can be sealed to, or no randomness: the guest is not written at all.
+      // A recipient that nothing can be sealed to, or no randomness: the guest is not written at
+      // all.
       return not_written(name, PartitionState::kFailed, partition.error().message);
     }
     HVD_TRY(write_guest(name, **partition, facts, *layout, *cpus, *memory));
@@ -187,13 +198,15 @@ class Capture {
     return {};
   }
 
-  Result<void> write_guest(const std::string& name, PartitionWriter& partition, json& facts, const GuestLayout& layout,
-                           const CpuState& cpus, const QemuMemory& memory) {
+  Result<void> write_guest(const std::string& name, PartitionWriter& partition, json& facts,
+                           const GuestLayout& layout, const CpuState& cpus,
+                           const QemuMemory& memory) {
     json ranges = json::array();
-    for (const PhysRange& range : memory.ranges()) ranges.push_back({range.begin.value, range.size, "ram"});
+    for (const PhysRange& range : memory.ranges())
+      ranges.push_back({range.begin.value, range.size, "ram"});
     for (const FlatRange& other : layout.other) {
-      ranges.push_back(
-          {other.range.begin.value, other.range.size, other.kind.starts_with("rom") ? "rom" : "device", other.region});
+      ranges.push_back({other.range.begin.value, other.range.size,
+                        other.kind.starts_with("rom") ? "rom" : "device", other.region});
     }
     facts["ranges"] = std::move(ranges);
     const auto write = [&]() -> Result<PipelineResult> {
@@ -203,7 +216,8 @@ class Capture {
       Progress progress("Capturing " + printable(name), total_size(memory.ranges()));
       PipelineOptions options;
       options.threads = threads_;
-      // Classes are for the tenant, who may grant a part of the partition; they are sealed like all else.
+      // Classes are for the tenant, who may grant a part of the partition; they are sealed like all
+      // else.
       const auto classifier = classify(memory, cpus);
       if (classifier) {
         options.classify = [&classifier](std::uint64_t first, std::size_t count) {
@@ -222,7 +236,8 @@ class Capture {
       return {};
     }
     if (written->unreadable_pages > 0) {
-      const std::string problem = std::to_string(written->unreadable_pages) + " pages could not be read";
+      const std::string problem =
+          std::to_string(written->unreadable_pages) + " pages could not be read";
       complain(name, problem);
       return partition.end(PartitionState::kIncomplete, problem, {problem});
     }
@@ -240,9 +255,10 @@ class Capture {
     image.memory = std::make_shared<SourceMemory>(memory);
     image.registers = cpus.registers;
     image.notes = cpus.notes;
-    // Without the guest's word where its VMCOREINFO is, looking for it would keep the guest stopped for seconds.
-    const bool announced =
-        std::any_of(image.notes.begin(), image.notes.end(), [](const Note& n) { return n.name == "VMCOREINFO"; });
+    // Without the guest's word where its VMCOREINFO is, looking for it would keep the guest stopped
+    // for seconds.
+    const bool announced = std::any_of(image.notes.begin(), image.notes.end(),
+                                       [](const Note& n) { return n.name == "VMCOREINFO"; });
     if (!announced) return nullptr;
     const auto kernel = linux_guest::Kernel::open(image);
     if (!kernel) return nullptr;
@@ -251,18 +267,22 @@ class Capture {
     return std::make_unique<Classifier>(Classifier{std::move(image), std::move(*classes)});
   }
 
-  Result<void> write_hypervisor(const std::string& vm, QemuGuest& guest, Result<ProcessSnapshot> snapshot,
+  Result<void> write_hypervisor(const std::string& vm, QemuGuest& guest,
+                                Result<ProcessSnapshot> snapshot,
                                 const std::vector<RamBlock>& ram) {
     const std::string name = "hypervisor:" + vm;
     const PartitionPolicy& policy = policy_.for_hypervisor();
     const bool full = policy_.hypervisor_level() == HypervisorLevel::kFull;
     std::optional<std::string> refused;
     if (!snapshot) refused = snapshot.error().message;
-    else if (full && policy.recipients.empty()) refused = "level full needs a recipient for the hypervisor";
-    else if (full && ram.empty()) refused = "level full needs the guest's layout, to leave its RAM out";
+    else if (full && policy.recipients.empty())
+      refused = "level full needs a recipient for the hypervisor";
+    else if (full && ram.empty())
+      refused = "level full needs the guest's layout, to leave its RAM out";
     if (refused) {
       complain(name, *refused);
-      const auto partition = HVD_TRY(dump_.begin_partition({.name = name, .role = Role::kHypervisor}, nullptr, {}));
+      const auto partition =
+          HVD_TRY(dump_.begin_partition({.name = name, .role = Role::kHypervisor}, nullptr, {}));
       return partition->end(PartitionState::kFailed, *refused, {});
     }
     const auto partition = HVD_TRY(begin(name, Role::kHypervisor, policy));
@@ -285,7 +305,8 @@ Result<std::vector<Named>> parse_vms(const std::vector<std::string>& texts) {
     const std::string name = vm.name;
     vms.push_back(std::move(vm));
     if (name == "*" || name == "hypervisor" || name.starts_with("hypervisor:")) {
-      return Error{ErrorCode::kInvalidArgument, "--vm " + text + ": the name " + name + " has a meaning of its own"};
+      return Error{ErrorCode::kInvalidArgument,
+                   "--vm " + text + ": the name " + name + " has a meaning of its own"};
     }
     if (!names.insert(name).second) {
       return Error{ErrorCode::kInvalidArgument, "--vm " + text + ": the name is already taken"};
@@ -316,16 +337,19 @@ CommandOutcome run_qemu(const QemuOptions& options) {
   if (failed && failed->code != ErrorCode::kInterrupted) return *failed;
   HVD_TRY(dump->finish());
   if (failed)
-    return Error{ErrorCode::kInterrupted, "interrupted; " + options.output + " holds what was written so far"};
+    return Error{ErrorCode::kInterrupted,
+                 "interrupted; " + options.output + " holds what was written so far"};
   return capture.damaged() ? ExitCode::kDamaged : ExitCode::kDone;
 }
 
 void add_qemu_command(CLI::App& app, CommandOutcome& outcome) {
   auto options = std::make_shared<QemuOptions>();
   auto* command = app.add_subcommand("qemu", "Capture running QEMU guests into one dump");
-  command->add_option("--vm", options->vms, "Guest to capture: NAME=QMP_SOCKET (may repeat)")->required();
-  command->add_option("--recipient", options->recipients,
-                      "Seal NAME to a public key: NAME=age1... (NAME may be * for every guest, or hypervisor)");
+  command->add_option("--vm", options->vms, "Guest to capture: NAME=QMP_SOCKET (may repeat)")
+      ->required();
+  command->add_option(
+      "--recipient", options->recipients,
+      "Seal NAME to a public key: NAME=age1... (NAME may be * for every guest, or hypervisor)");
   command->add_option("--passphrase", options->passphrases,
                       "Seal NAME to the passphrase in the first line of a file: NAME=FILE");
   command->add_option("--stateless", options->stateless, "Record NAME but do not dump its memory");
@@ -334,7 +358,8 @@ void add_qemu_command(CLI::App& app, CommandOutcome& outcome) {
                       "Sign with the key in this file (default: a key for this dump only)");
   command->add_option("--threads", options->threads, "Worker threads (default: one per core)");
   command
-      ->add_option("-o,--output", options->output, "Dump to write: file, block device, FIFO, or - for standard output")
+      ->add_option("-o,--output", options->output,
+                   "Dump to write: file, block device, FIFO, or - for standard output")
       ->required();
   command->callback([options, &outcome] { outcome = run_qemu(*options); });
 }

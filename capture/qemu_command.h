@@ -19,7 +19,8 @@ struct QemuOptions {
   unsigned threads = 0;
 };
 
-/// kDone when everything asked for is in the dump, kDamaged when the dump was written and something is missing.
+/// kDone when everything asked for is in the dump, kDamaged when the dump was written and something
+/// is missing.
 CommandOutcome run_qemu(const QemuOptions& options);
 
 void add_qemu_command(CLI::App& app, CommandOutcome& outcome);

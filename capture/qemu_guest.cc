@@ -32,7 +32,8 @@ Result<std::unique_ptr<QemuGuest>> QemuGuest::connect(const std::string& socket_
   guest->pid_ = HVD_TRY(guest->qmp_.peer_pid());
   const json status = HVD_TRY(guest->qmp_.execute("query-status"));
   guest->run_state_ = member(status, "status");
-  if (guest->run_state_.empty()) return Error{ErrorCode::kIo, "query-status: the QMP peer does not tell the run state"};
+  if (guest->run_state_.empty())
+    return Error{ErrorCode::kIo, "query-status: the QMP peer does not tell the run state"};
   return guest;
 }
 
@@ -50,7 +51,8 @@ Result<void> QemuGuest::stop() {
     return Error{ErrorCode::kIo, "query-status: the QMP peer does not tell whether the guest runs"};
   }
   if (!running->get<bool>()) return {};
-  // Set before the command: if its answer is lost, resuming a running guest does no harm, the opposite does.
+  // Set before the command: if its answer is lost, resuming a running guest does no harm, the
+  // opposite does.
   stopped_by_us_ = true;
   HVD_TRY(qmp_.execute("stop"));
   return {};
@@ -92,8 +94,8 @@ Result<std::uint64_t> QemuGuest::host_address(PhysAddr at) {
   const std::size_t is = answer.rfind(" is 0x");
   unsigned long long address = 0;
   if (is == std::string::npos || std::sscanf(answer.c_str() + is + 4, "%llx", &address) != 1) {
-    return Error{ErrorCode::kIo,
-                 "QEMU does not tell where guest RAM at " + hex(at.value) + " is: " + printable(answer)};
+    return Error{ErrorCode::kIo, "QEMU does not tell where guest RAM at " + hex(at.value) +
+                                     " is: " + printable(answer)};
   }
   return address;
 }
@@ -102,18 +104,21 @@ Result<GuestLayout> QemuGuest::layout() {
   const std::vector<std::string> backends = HVD_TRY(memory_backends());
   const std::string mtree = HVD_TRY(qmp_.human("info mtree -f"));
   const std::vector<FlatRange> view = parse_flat_view(mtree);
-  if (view.empty()) return Error{ErrorCode::kIo, "QEMU does not tell the guest's memory layout (info mtree -f)"};
+  if (view.empty())
+    return Error{ErrorCode::kIo, "QEMU does not tell the guest's memory layout (info mtree -f)"};
   GuestLayout layout;
   for (const FlatRange& range : view) {
-    // RAM is what comes from a memory backend. BIOS images and VGA memory are "ram" or "rom" to QEMU too, but have
-    // regions of their own. Parts of RAM shadowed below 1 MiB show as "rom" and are still RAM. A region of an old
-    // machine type is named by the backend's path.
+    // RAM is what comes from a memory backend. BIOS images and VGA memory are "ram" or "rom" to
+    // QEMU too, but have regions of their own. Parts of RAM shadowed below 1 MiB show as "rom" and
+    // are still RAM. A region of an old machine type is named by the backend's path.
     const bool backed = std::any_of(backends.begin(), backends.end(), [&](const std::string& id) {
       return !id.empty() && (range.region == id || range.region.ends_with("/" + id));
     });
-    const bool memory = range.kind == "ram" || range.kind == "rom" || range.kind == "romd" || range.kind == "ramd";
+    const bool memory =
+        range.kind == "ram" || range.kind == "rom" || range.kind == "romd" || range.kind == "ramd";
     if (backed && (range.kind == "ram" || range.kind == "rom")) {
-      // Ranges that continue each other in the guest and in QEMU are one, so that chunks run through.
+      // Ranges that continue each other in the guest and in QEMU are one, so that chunks run
+      // through.
       const std::uint64_t host = HVD_TRY(host_address(range.range.begin));
       if (!layout.ram.empty()) {
         RamBlock& last = layout.ram.back();
@@ -128,19 +133,22 @@ Result<GuestLayout> QemuGuest::layout() {
       layout.other.push_back(range);
     }
   }
-  if (layout.ram.empty()) return Error{ErrorCode::kIo, "QEMU shows no RAM in the guest's memory layout"};
+  if (layout.ram.empty())
+    return Error{ErrorCode::kIo, "QEMU shows no RAM in the guest's memory layout"};
   return layout;
 }
 
 Result<CpuState> QemuGuest::cpu_state() {
-  // A dump of a single page carries all vCPUs' registers and the VMCOREINFO note in binary, control registers
-  // included; QMP has no other form of them.
+  // A dump of a single page carries all vCPUs' registers and the VMCOREINFO note in binary, control
+  // registers included; QMP has no other form of them.
   FileDescriptor file(::memfd_create("hvdump-registers", MFD_CLOEXEC));
   if (!file) return errno_error("cannot make a memory file");
   HVD_TRY(qmp_.pass_descriptor("hvdump", file.get()));
-  HVD_TRY(qmp_.execute(
-      "dump-guest-memory",
-      {{"paging", false}, {"protocol", "fd:hvdump"}, {"begin", 0}, {"length", kPageSize}, {"format", "elf"}}));
+  HVD_TRY(qmp_.execute("dump-guest-memory", {{"paging", false},
+                                             {"protocol", "fd:hvdump"},
+                                             {"begin", 0},
+                                             {"length", kPageSize},
+                                             {"format", "elf"}}));
   const std::string path = "/proc/self/fd/" + std::to_string(file.get());
   const auto source = HVD_TRY(FileSource::open(path));
   elf::Core core = HVD_TRY(with_context(elf::read_core(*source), "QEMU's registers"));
@@ -154,8 +162,8 @@ Result<CpuState> QemuGuest::cpu_state() {
 }
 
 std::vector<std::string> without_secrets(std::vector<std::string> arguments) {
-  static constexpr std::array<std::string_view, 10> kTelling{"pass",   "secret", "key",  "token", "data",
-                                                             "string", "cookie", "cred", "value", "append"};
+  static constexpr std::array<std::string_view, 10> kTelling{
+      "pass", "secret", "key", "token", "data", "string", "cookie", "cred", "value", "append"};
   static constexpr std::string_view kBlank = "***";
   bool blank_next = false;
   for (std::string& argument : arguments) {
@@ -170,16 +178,19 @@ std::vector<std::string> without_secrets(std::vector<std::string> arguments) {
       const std::size_t path = argument.find('/', scheme + 3);
       if (at < path) argument.replace(scheme + 3, at - scheme - 3, kBlank);
     }
-    // NAME=VALUE and "NAME":VALUE, whatever separates them (commas, colons in rbd's options, JSON). Behind the first
-    // telling name everything goes: a secret may itself contain separators.
+    // NAME=VALUE and "NAME":VALUE, whatever separates them (commas, colons in rbd's options, JSON).
+    // Behind the first telling name everything goes: a secret may itself contain separators.
     for (std::size_t mark = argument.find_first_of("=:"); mark != std::string::npos;
          mark = argument.find_first_of("=:", mark + 1)) {
-      const std::size_t before = mark == 0 ? std::string::npos : argument.find_last_of(",:=?&;{ ", mark - 1);
+      const std::size_t before =
+          mark == 0 ? std::string::npos : argument.find_last_of(",:=?&;{ ", mark - 1);
       std::string name = argument.substr(before == std::string::npos ? 0 : before + 1,
                                          mark - (before == std::string::npos ? 0 : before + 1));
-      std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
-      const bool telling = std::any_of(kTelling.begin(), kTelling.end(),
-                                       [&](std::string_view word) { return name.find(word) != std::string::npos; });
+      std::transform(name.begin(), name.end(), name.begin(),
+                     [](unsigned char c) { return std::tolower(c); });
+      const bool telling =
+          std::any_of(kTelling.begin(), kTelling.end(),
+                      [&](std::string_view word) { return name.find(word) != std::string::npos; });
       if (!telling) continue;
       argument.replace(mark + 1, std::string::npos, kBlank);
       break;

@@ -1,4 +1,5 @@
-// QemuGuest: one running QEMU seen through QMP: its state, layout, registers, and the power to stop and resume it.
+// QemuGuest: one running QEMU seen through QMP: its state, layout, registers, and the power to stop
+// and resume it.
 #pragma once
 
 #include <memory>
@@ -28,8 +29,8 @@ struct CpuState {
 class QemuGuest {
  public:
   static Result<std::unique_ptr<QemuGuest>> connect(const std::string& socket_path);
-  /// Resumes the guest if this object stopped it; a failure of that is told on standard error, since it is the worst
-  /// thing a capture can leave behind.
+  /// Resumes the guest if this object stopped it; a failure of that is told on standard error,
+  /// since it is the worst thing a capture can leave behind.
   ~QemuGuest();
 
   /// Stops the guest unless it is already stopped.
@@ -41,7 +42,8 @@ class QemuGuest {
   /// "running", "paused", "guest-panicked" ... before stop().
   const std::string& run_state() const { return run_state_; }
 
-  /// Name, uuid, QEMU's version, run state, CPUs: a JSON object about the guest, for its own partition.
+  /// Name, uuid, QEMU's version, run state, CPUs: a JSON object about the guest, for its own
+  /// partition.
   Result<nlohmann::json> machine_facts();
   /// QEMU's own: version, device tree. A JSON object for the hypervisor partition.
   Result<nlohmann::json> hypervisor_facts();
@@ -61,8 +63,8 @@ class QemuGuest {
   bool stopped_by_us_ = false;
 };
 
-/// A command line with passwords, keys and guests' kernel parameters blanked: an allow-list would lose what support
-/// needs, so everything that may carry a secret by its name is blanked.
+/// A command line with passwords, keys and guests' kernel parameters blanked: an allow-list would
+/// lose what support needs, so everything that may carry a secret by its name is blanked.
 std::vector<std::string> without_secrets(std::vector<std::string> arguments);
 
 }  // namespace hvd

@@ -16,8 +16,8 @@ struct RamBlock {
 
 class QemuMemory final : public PageSource {
  public:
-  /// RAM in shared files (memfd, /dev/shm, hugetlbfs) is read through a descriptor of that file, other RAM through the
-  /// process's memory. kInvalidArgument when a block is not page-aligned.
+  /// RAM in shared files (memfd, /dev/shm, hugetlbfs) is read through a descriptor of that file,
+  /// other RAM through the process's memory. kInvalidArgument when a block is not page-aligned.
   static Result<std::unique_ptr<QemuMemory>> open(int pid, const std::vector<RamBlock>& blocks);
 
   const std::vector<PhysRange>& ranges() const override { return ranges_; }
@@ -31,8 +31,10 @@ class QemuMemory final : public PageSource {
     bool anonymous = false;                      // untouched pages are zero
   };
   QemuMemory(int pid, FileDescriptor pagemap) : pid_(pid), pagemap_(std::move(pagemap)) {}
-  static PageRun fetch_file(const Block& block, std::uint64_t offset, std::uint64_t pages, MutableBytes scratch);
-  PageRun fetch_process(const Block& block, std::uint64_t offset, std::uint64_t pages, MutableBytes scratch) const;
+  static PageRun fetch_file(const Block& block, std::uint64_t offset, std::uint64_t pages,
+                            MutableBytes scratch);
+  PageRun fetch_process(const Block& block, std::uint64_t offset, std::uint64_t pages,
+                        MutableBytes scratch) const;
   std::uint64_t untouched_pages(std::uint64_t address, std::uint64_t pages, bool& untouched) const;
 
   const int pid_;

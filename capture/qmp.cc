@@ -29,7 +29,8 @@ Result<QmpClient> QmpClient::connect(const std::string& socket_path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (socket_path.size() >= sizeof address.sun_path) {
-    return Error{ErrorCode::kInvalidArgument, "the socket path " + socket_path + " is too long for a Unix socket"};
+    return Error{ErrorCode::kInvalidArgument,
+                 "the socket path " + socket_path + " is too long for a Unix socket"};
   }
   socket_path.copy(address.sun_path, socket_path.size());
   FileDescriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -40,7 +41,8 @@ Result<QmpClient> QmpClient::connect(const std::string& socket_path) {
   QmpClient client(std::move(socket));
   const auto greeting = client.receive(Clock::now() + std::chrono::seconds(10));
   if (!greeting) {
-    return Error{greeting.error()}.in("QMP socket " + socket_path + " (is another client connected?)");
+    return Error{greeting.error()}.in("QMP socket " + socket_path +
+                                      " (is another client connected?)");
   }
   if (!greeting->contains("QMP")) return Error{ErrorCode::kIo, socket_path + " does not speak QMP"};
   HVD_TRY(with_context(client.execute("qmp_capabilities"), "QMP negotiation on " + socket_path));
@@ -79,12 +81,15 @@ Result<json> QmpClient::receive(Clock::time_point deadline) {
     if (end != std::string::npos) {
       json message = parse_json_object(as_bytes(buffer_).first(end));
       buffer_.erase(0, end + 1);
-      if (!message.is_object()) return Error{ErrorCode::kIo, "the QMP peer sent something that is no JSON object"};
+      if (!message.is_object())
+        return Error{ErrorCode::kIo, "the QMP peer sent something that is no JSON object"};
       return message;
     }
     searched = buffer_.size();
-    if (buffer_.size() > kMaxReply) return Error{ErrorCode::kIo, "the QMP peer sent a reply without end"};
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    if (buffer_.size() > kMaxReply)
+      return Error{ErrorCode::kIo, "the QMP peer sent a reply without end"};
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
     if (left <= 0) return Error{ErrorCode::kIo, "the QMP peer does not answer"};
     pollfd wait{socket_.get(), POLLIN, 0};
     const int ready = ::poll(&wait, 1, static_cast<int>(std::min<long long>(left, 1000)));
@@ -121,20 +126,25 @@ Result<json> QmpClient::transact(const json& request, int fd, std::chrono::milli
   return Error{ErrorCode::kIo, command + ": the QMP peer sends events but no reply"};
 }
 
-Result<json> QmpClient::execute(const std::string& command, const json& arguments, std::chrono::milliseconds timeout) {
+Result<json> QmpClient::execute(const std::string& command, const json& arguments,
+                                std::chrono::milliseconds timeout) {
   return transact({{"execute", command}, {"arguments", arguments}}, -1, timeout);
 }
 
-Result<json> QmpClient::execute(const std::string& command) { return execute(command, json::object()); }
+Result<json> QmpClient::execute(const std::string& command) {
+  return execute(command, json::object());
+}
 
 Result<std::string> QmpClient::human(const std::string& command_line) {
   const json reply = HVD_TRY(execute("human-monitor-command", {{"command-line", command_line}}));
-  if (!reply.is_string()) return Error{ErrorCode::kIo, command_line + ": the QMP peer's answer is no text"};
+  if (!reply.is_string())
+    return Error{ErrorCode::kIo, command_line + ": the QMP peer's answer is no text"};
   return reply.get<std::string>();
 }
 
 Result<void> QmpClient::pass_descriptor(const std::string& name, int fd) {
-  HVD_TRY(transact({{"execute", "getfd"}, {"arguments", {{"fdname", name}}}}, fd, std::chrono::seconds(10)));
+  HVD_TRY(transact({{"execute", "getfd"}, {"arguments", {{"fdname", name}}}}, fd,
+                   std::chrono::seconds(10)));
   return {};
 }
 

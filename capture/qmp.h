@@ -1,7 +1,7 @@
 // QmpClient: one QEMU Machine Protocol connection (qemu docs/interop/qmp-spec).
 //
-// The peer is not trusted: replies are bounded in size and time, and anything that is not the protocol ends the
-// connection with an error.
+// The peer is not trusted: replies are bounded in size and time, and anything that is not the
+// protocol ends the connection with an error.
 #pragma once
 
 #include <chrono>
@@ -15,12 +15,13 @@ namespace hvd {
 
 class QmpClient {
  public:
-  /// Connects to a Unix socket and negotiates. A QMP socket serves one client at a time: a peer that stays silent is
-  /// reported as busy.
+  /// Connects to a Unix socket and negotiates. A QMP socket serves one client at a time: a peer
+  /// that stays silent is reported as busy.
   static Result<QmpClient> connect(const std::string& socket_path);
 
-  /// Runs a command and returns its "return" member. kNotFound when the peer does not know the command, kIo for
-  /// another error it reports, a hang-up, silence for `timeout`, or bytes that are not QMP.
+  /// Runs a command and returns its "return" member. kNotFound when the peer does not know the
+  /// command, kIo for another error it reports, a hang-up, silence for `timeout`, or bytes that are
+  /// not QMP.
   Result<nlohmann::json> execute(const std::string& command, const nlohmann::json& arguments,
                                  std::chrono::milliseconds timeout = std::chrono::seconds(60));
   Result<nlohmann::json> execute(const std::string& command);
@@ -38,7 +39,8 @@ class QmpClient {
   explicit QmpClient(FileDescriptor socket) : socket_(std::move(socket)) {}
   Result<void> send(const std::string& line, int fd);
   Result<nlohmann::json> receive(std::chrono::steady_clock::time_point deadline);
-  Result<nlohmann::json> transact(const nlohmann::json& request, int fd, std::chrono::milliseconds timeout);
+  Result<nlohmann::json> transact(const nlohmann::json& request, int fd,
+                                  std::chrono::milliseconds timeout);
 
   FileDescriptor socket_;
   std::string buffer_;

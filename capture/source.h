@@ -14,7 +14,7 @@ struct PageRun {
   enum class Kind { kBytes, kZero, kAbsent };
   Kind kind = Kind::kAbsent;
   std::uint64_t pages = 1;
-  ByteView bytes;                         // kBytes: pages * 4096 bytes, valid until scratch is used again
+  ByteView bytes;  // kBytes: pages * 4096 bytes, valid until scratch is used again
   Absence reason = Absence::kUnreadable;  // kAbsent
 };
 
@@ -23,9 +23,10 @@ class PageSource {
   virtual ~PageSource() = default;
   /// Page-aligned, sorted, not overlapping.
   virtual const std::vector<PhysRange>& ranges() const = 0;
-  /// The run at `at`, at least one and at most `max_pages` pages, and no more bytes than `scratch` (at least a page)
-  /// has room for: runs without bytes may be longer. Called from several threads. A page that cannot be read is a run
-  /// of one with reason unreadable, never an error that ends the capture.
+  /// The run at `at`, at least one and at most `max_pages` pages, and no more bytes than `scratch`
+  /// (at least a page) has room for: runs without bytes may be longer. Called from several threads.
+  /// A page that cannot be read is a run of one with reason unreadable, never an error that ends
+  /// the capture.
   virtual PageRun fetch(PhysAddr at, std::uint64_t max_pages, MutableBytes scratch) const = 0;
 };
 

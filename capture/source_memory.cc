@@ -9,8 +9,8 @@ namespace hvd {
 namespace {
 
 const PhysRange* range_of(const std::vector<PhysRange>& ranges, PhysAddr at) {
-  const auto next =
-      std::upper_bound(ranges.begin(), ranges.end(), at, [](PhysAddr a, const PhysRange& r) { return a < r.begin; });
+  const auto next = std::upper_bound(ranges.begin(), ranges.end(), at,
+                                     [](PhysAddr a, const PhysRange& r) { return a < r.begin; });
   if (next == ranges.begin() || !std::prev(next)->contains(at)) return nullptr;
   return &*std::prev(next);
 }
@@ -37,10 +37,13 @@ Result<std::size_t> SourceMemory::read_some(PhysAddr at, MutableBytes out) const
   const std::uint64_t left = (range->begin.value + range->size - page.value) / kPageSize;
   thread_local Bytes scratch(64 * kPageSize);
   const PageRun run = source_.fetch(page, std::min(pages, left), scratch);
-  const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), run.pages * kPageSize - in_page));
+  const auto size = static_cast<std::size_t>(
+      std::min<std::uint64_t>(out.size(), run.pages * kPageSize - in_page));
   switch (run.kind) {
     case PageRun::Kind::kZero: std::memset(out.data(), 0, size); return size;
-    case PageRun::Kind::kBytes: std::memcpy(out.data(), run.bytes.data() + in_page, size); return size;
+    case PageRun::Kind::kBytes:
+      std::memcpy(out.data(), run.bytes.data() + in_page, size);
+      return size;
     case PageRun::Kind::kAbsent: break;
   }
   return Error{ErrorCode::kUnreadable, "address " + hex(at.value) + " cannot be read"};

@@ -1,4 +1,5 @@
-// SourceMemory: a capture's source as PhysicalMemory, so that guest/ can look at a machine while it is captured.
+// SourceMemory: a capture's source as PhysicalMemory, so that guest/ can look at a machine while it
+// is captured.
 #pragma once
 
 #include "base/physical_memory.h"

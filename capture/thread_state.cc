@@ -38,13 +38,15 @@ class SeizedThread {
     while (::waitpid(tid, &status, __WALL) < 0) {
       if (errno != EINTR) return errno_error("cannot wait for thread " + std::to_string(tid));
     }
-    if (!WIFSTOPPED(status)) return Error{ErrorCode::kNotFound, "thread " + std::to_string(tid) + " ended"};
+    if (!WIFSTOPPED(status))
+      return Error{ErrorCode::kNotFound, "thread " + std::to_string(tid) + " ended"};
     // A signal that arrived together with our stop is its, not ours.
     if ((status >> 16) != PTRACE_EVENT_STOP) thread->pending_signal_ = WSTOPSIG(status);
     return thread;
   }
   ~SeizedThread() {
-    ::ptrace(PTRACE_DETACH, tid_, nullptr, reinterpret_cast<void*>(static_cast<long>(pending_signal_)));
+    ::ptrace(PTRACE_DETACH, tid_, nullptr,
+             reinterpret_cast<void*>(static_cast<long>(pending_signal_)));
   }
 
   Result<user_regs_struct> registers() const {
@@ -111,20 +113,36 @@ std::vector<int> thread_ids(int pid) {
 Registers to_registers(int tid, const user_regs_struct& in) {
   Registers out;
   out.id = static_cast<std::uint32_t>(tid);
-  const std::pair<Reg, std::uint64_t> values[] = {
-      {Reg::kRax, in.rax}, {Reg::kRbx, in.rbx},       {Reg::kRcx, in.rcx},          {Reg::kRdx, in.rdx},
-      {Reg::kRsi, in.rsi}, {Reg::kRdi, in.rdi},       {Reg::kRbp, in.rbp},          {Reg::kRsp, in.rsp},
-      {Reg::kR8, in.r8},   {Reg::kR9, in.r9},         {Reg::kR10, in.r10},          {Reg::kR11, in.r11},
-      {Reg::kR12, in.r12}, {Reg::kR13, in.r13},       {Reg::kR14, in.r14},          {Reg::kR15, in.r15},
-      {Reg::kRip, in.rip}, {Reg::kRflags, in.eflags}, {Reg::kOrigRax, in.orig_rax}, {Reg::kCs, in.cs},
-      {Reg::kSs, in.ss},   {Reg::kFsBase, in.fs_base}};
+  const std::pair<Reg, std::uint64_t> values[] = {{Reg::kRax, in.rax},
+                                                  {Reg::kRbx, in.rbx},
+                                                  {Reg::kRcx, in.rcx},
+                                                  {Reg::kRdx, in.rdx},
+                                                  {Reg::kRsi, in.rsi},
+                                                  {Reg::kRdi, in.rdi},
+                                                  {Reg::kRbp, in.rbp},
+                                                  {Reg::kRsp, in.rsp},
+                                                  {Reg::kR8, in.r8},
+                                                  {Reg::kR9, in.r9},
+                                                  {Reg::kR10, in.r10},
+                                                  {Reg::kR11, in.r11},
+                                                  {Reg::kR12, in.r12},
+                                                  {Reg::kR13, in.r13},
+                                                  {Reg::kR14, in.r14},
+                                                  {Reg::kR15, in.r15},
+                                                  {Reg::kRip, in.rip},
+                                                  {Reg::kRflags, in.eflags},
+                                                  {Reg::kOrigRax, in.orig_rax},
+                                                  {Reg::kCs, in.cs},
+                                                  {Reg::kSs, in.ss},
+                                                  {Reg::kFsBase, in.fs_base}};
   for (const auto& [reg, value] : values) out.set(reg, value);
   return out;
 }
 
 void filter_registers(Registers& registers, const Filter& filter) {
-  for (Reg reg : {Reg::kRax, Reg::kRbx, Reg::kRcx, Reg::kRdx, Reg::kRsi, Reg::kRdi, Reg::kRbp, Reg::kR8, Reg::kR9,
-                  Reg::kR10, Reg::kR11, Reg::kR12, Reg::kR13, Reg::kR14, Reg::kR15}) {
+  for (Reg reg :
+       {Reg::kRax, Reg::kRbx, Reg::kRcx, Reg::kRdx, Reg::kRsi, Reg::kRdi, Reg::kRbp, Reg::kR8,
+        Reg::kR9, Reg::kR10, Reg::kR11, Reg::kR12, Reg::kR13, Reg::kR14, Reg::kR15}) {
     if (!filter.allows(registers[reg])) registers.forget(reg);
   }
 }
@@ -136,11 +154,13 @@ std::optional<T> read_at(int pid, std::uint64_t address) {
   return out;
 }
 
-// The dynamic linker's list of libraries (System V gABI, "Dynamic Section"; <link.h>): r_debug through the program's
-// DT_DEBUG, then each link_map's first five words and its name. Without it a debugger cannot place the libraries.
+// The dynamic linker's list of libraries (System V gABI, "Dynamic Section"; <link.h>): r_debug
+// through the program's DT_DEBUG, then each link_map's first five words and its name. Without it a
+// debugger cannot place the libraries.
 class LinkMapReader {
  public:
-  LinkMapReader(int pid, const Bytes& auxv, ProcessPieces& out) : pid_(pid), auxv_(auxv), out_(out) {}
+  LinkMapReader(int pid, const Bytes& auxv, ProcessPieces& out)
+      : pid_(pid), auxv_(auxv), out_(out) {}
 
   void collect() {
     const std::uint64_t phdr = auxv(AT_PHDR), count = auxv(AT_PHNUM);
@@ -232,8 +252,8 @@ Result<ProcessState> read_process_state(int pid, Values values) {
     out.name = name ? printable(std::string_view(*name).substr(0, name->find('\n'))) : "?";
     for (const Mapping& mapping : state.mappings) {
       if (!mapping.contains(regs->rsp)) continue;
-      // Thread stacks of one process may lie in one mapping, each behind a guard page; the size limit is for those
-      // without.
+      // Thread stacks of one process may lie in one mapping, each behind a guard page; the size
+      // limit is for those without.
       Bytes bytes(std::min<std::uint64_t>(mapping.end - regs->rsp, kMaxStack));
       const std::uint64_t begin = regs->rsp;
       if (auto done = read_process(pid, begin, bytes); !done) {
@@ -247,7 +267,8 @@ Result<ProcessState> read_process_state(int pid, Values values) {
     state.threads.push_back(std::move(out));
   }
   if (state.threads.empty()) {
-    return Error{ErrorCode::kIo, "no thread of process " + std::to_string(pid) + " can be looked at" +
+    return Error{ErrorCode::kIo, "no thread of process " + std::to_string(pid) +
+                                     " can be looked at" +
                                      (state.problems.empty() ? "" : ": " + state.problems.front())};
   }
   for (auto& [begin, bytes] : stacks) {

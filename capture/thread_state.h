@@ -1,5 +1,5 @@
-// The threads of a QEMU process: names, registers and the live part of each stack, and what a debugger needs to find
-// the shared libraries.
+// The threads of a QEMU process: names, registers and the live part of each stack, and what a
+// debugger needs to find the shared libraries.
 #pragma once
 
 #include <map>
@@ -35,10 +35,11 @@ struct ProcessState {
 
 enum class Values { kPointersOnly, kAll };
 
-/// Stops each thread for a moment, one after the other, and reads it. With kPointersOnly nothing a guest may have left
-/// on a stack is taken: of each stack only the part behind the stack pointer, and of that only words that point into
-/// code or into the stacks themselves; the others read as zero. The same holds for registers. A backtrace needs no
-/// more. Fails only when the process cannot be looked at at all.
+/// Stops each thread for a moment, one after the other, and reads it. With kPointersOnly nothing a
+/// guest may have left on a stack is taken: of each stack only the part behind the stack pointer,
+/// and of that only words that point into code or into the stacks themselves; the others read as
+/// zero. The same holds for registers. A backtrace needs no more. Fails only when the process
+/// cannot be looked at at all.
 Result<ProcessState> read_process_state(int pid, Values values);
 
 }  // namespace hvd

@@ -32,7 +32,9 @@ struct Header {
   std::size_t payload_at = 0;
 };
 
-Error malformed(const std::string& why) { return Error{ErrorCode::kCorrupt, "malformed age header: " + why}; }
+Error malformed(const std::string& why) {
+  return Error{ErrorCode::kCorrupt, "malformed age header: " + why};
+}
 
 // age.md, "Header". Every deviation is an error: one header has one encoding.
 class HeaderParser {
@@ -40,7 +42,8 @@ class HeaderParser {
   explicit HeaderParser(std::string_view text) : text_(text) {}
 
   Result<Header> parse() {
-    if (!text_.starts_with(kVersionLine)) return malformed("it does not begin with age-encryption.org/v1");
+    if (!text_.starts_with(kVersionLine))
+      return malformed("it does not begin with age-encryption.org/v1");
     at_ = kVersionLine.size();
     Header header;
     while (true) {
@@ -48,14 +51,16 @@ class HeaderParser {
       const std::string_view line = HVD_TRY(next_line());
       if (line.starts_with("--- ")) {
         auto mac = from_base64_unpadded(line.substr(4));
-        if (!mac || mac->size() != crypto_auth_hmacsha256_BYTES) return malformed("its MAC is not 32 bytes of base64");
+        if (!mac || mac->size() != crypto_auth_hmacsha256_BYTES)
+          return malformed("its MAC is not 32 bytes of base64");
         header.mac = std::move(*mac);
         header.mac_covers = line_at + 3;
         header.payload_at = at_;
         if (header.stanzas.empty()) return malformed("it has no recipients");
         return header;
       }
-      if (!line.starts_with("-> ")) return malformed("a line begins neither with \"->\" nor with \"---\"");
+      if (!line.starts_with("-> "))
+        return malformed("a line begins neither with \"->\" nor with \"---\"");
       Stanza stanza;
       HVD_TRY(read_arguments(line.substr(3), stanza));
       HVD_TRY(read_body(stanza));
@@ -76,8 +81,10 @@ class HeaderParser {
     while (true) {
       const std::size_t end = std::min(line.find(' '), line.size());
       const std::string_view word = line.substr(0, end);
-      const bool visible = std::all_of(word.begin(), word.end(), [](char c) { return c >= 33 && c <= 126; });
-      if (word.empty() || !visible) return malformed("a recipient line has an empty or unprintable argument");
+      const bool visible =
+          std::all_of(word.begin(), word.end(), [](char c) { return c >= 33 && c <= 126; });
+      if (word.empty() || !visible)
+        return malformed("a recipient line has an empty or unprintable argument");
       stanza.arguments.emplace_back(word);
       if (end == line.size()) return {};
       line.remove_prefix(end + 1);
@@ -88,7 +95,8 @@ class HeaderParser {
     while (true) {
       const std::string_view line = HVD_TRY(next_line());
       const auto bytes = from_base64_unpadded(line);
-      if (!bytes || line.size() > kBodyColumns) return malformed("a recipient body is not canonical base64");
+      if (!bytes || line.size() > kBodyColumns)
+        return malformed("a recipient body is not canonical base64");
       append(stanza.body, *bytes);
       if (line.size() < kBodyColumns) return {};
     }
@@ -105,7 +113,8 @@ SecretBytes header_mac(const SecretBytes& file_key, ByteView covered) {
   return mac;
 }
 
-SecretBytes x25519_wrap_key(const unsigned char* shared, const unsigned char* share, const unsigned char* recipient) {
+SecretBytes x25519_wrap_key(const unsigned char* shared, const unsigned char* share,
+                            const unsigned char* recipient) {
   Bytes salt(2 * kX25519KeySize);
   std::memcpy(salt.data(), share, kX25519KeySize);
   std::memcpy(salt.data() + kX25519KeySize, recipient, kX25519KeySize);
@@ -117,9 +126,9 @@ Result<SecretBytes> scrypt_key(const Passphrase& passphrase, ByteView salt, unsi
   append(labelled, as_bytes(kScryptLabel));
   append(labelled, salt);
   SecretBytes key(32);
-  if (crypto_pwhash_scryptsalsa208sha256_ll(passphrase.words.data(), passphrase.words.size(), u8(ByteView(labelled)),
-                                            labelled.size(), std::uint64_t{1} << work, 8, 1, key.data(),
-                                            key.size()) != 0) {
+  if (crypto_pwhash_scryptsalsa208sha256_ll(
+          passphrase.words.data(), passphrase.words.size(), u8(ByteView(labelled)), labelled.size(),
+          std::uint64_t{1} << work, 8, 1, key.data(), key.size()) != 0) {
     return Error{ErrorCode::kIo, "not enough memory to derive a key from the passphrase"};
   }
   return key;
@@ -131,10 +140,13 @@ Result<std::string> x25519_stanza(const X25519Recipient& recipient, const Secret
   std::array<unsigned char, kX25519KeySize> share{};
   crypto_scalarmult_curve25519_base(share.data(), ephemeral.data());
   if (crypto_scalarmult_curve25519(shared.data(), ephemeral.data(), recipient.key.data()) != 0) {
-    return Error{ErrorCode::kInvalidArgument, "the recipient is a low-order point: nothing can be sealed to it"};
+    return Error{ErrorCode::kInvalidArgument,
+                 "the recipient is a low-order point: nothing can be sealed to it"};
   }
-  const Bytes body = wrap_key(x25519_wrap_key(shared.data(), share.data(), recipient.key.data()), file_key.view());
-  return "-> X25519 " + base64_unpadded(std::as_bytes(std::span(share))) + "\n" + base64_unpadded(body) + "\n";
+  const Bytes body =
+      wrap_key(x25519_wrap_key(shared.data(), share.data(), recipient.key.data()), file_key.view());
+  return "-> X25519 " + base64_unpadded(std::as_bytes(std::span(share))) + "\n" +
+         base64_unpadded(body) + "\n";
 }
 
 Result<std::string> scrypt_stanza(const Passphrase& passphrase, const SecretBytes& file_key) {
@@ -150,15 +162,18 @@ using MaybeKey = std::optional<SecretBytes>;
 Result<MaybeKey> try_x25519(const Stanza& stanza, const X25519Identity& identity) {
   if (stanza.arguments.size() != 2) return malformed("an X25519 recipient needs one argument");
   const auto share = from_base64_unpadded(stanza.arguments[1]);
-  if (!share || share->size() != kX25519KeySize) return malformed("an X25519 share is not 32 bytes");
+  if (!share || share->size() != kX25519KeySize)
+    return malformed("an X25519 share is not 32 bytes");
   // Checked before decrypting, against partitioning oracles (age.md, "The X25519 recipient type").
   if (stanza.body.size() != kWrappedFileKeySize) return malformed("an X25519 body is not 32 bytes");
   SecretBytes shared(kX25519KeySize);
-  if (crypto_scalarmult_curve25519(shared.data(), identity.secret.data(), u8(ByteView(*share))) != 0) {
+  if (crypto_scalarmult_curve25519(shared.data(), identity.secret.data(), u8(ByteView(*share))) !=
+      0) {
     return malformed("an X25519 share is a low-order point");
   }
   const X25519Recipient self = identity.recipient();
-  return unwrap_key(x25519_wrap_key(shared.data(), u8(ByteView(*share)), self.key.data()), stanza.body);
+  return unwrap_key(x25519_wrap_key(shared.data(), u8(ByteView(*share)), self.key.data()),
+                    stanza.body);
 }
 
 Result<MaybeKey> try_scrypt(const Stanza& stanza, const Passphrase& passphrase) {
@@ -166,8 +181,9 @@ Result<MaybeKey> try_scrypt(const Stanza& stanza, const Passphrase& passphrase) 
   const auto salt = from_base64_unpadded(stanza.arguments[1]);
   if (!salt || salt->size() != 16) return malformed("a scrypt salt is not 16 bytes");
   const std::string& digits = stanza.arguments[2];
-  const bool decimal = !digits.empty() && digits.size() <= 2 && digits[0] != '0' &&
-                       std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
+  const bool decimal =
+      !digits.empty() && digits.size() <= 2 && digits[0] != '0' &&
+      std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (!decimal) return malformed("a scrypt work factor is not a canonical number");
   const auto work = static_cast<unsigned>(std::stoul(digits));
   if (work > kMaxScryptWork)
@@ -213,14 +229,16 @@ Result<SecretBytes> age_decrypt(ByteView file, std::span<const Identity> identit
   const Header header = HVD_TRY(HeaderParser(text).parse());
   const bool has_scrypt = std::any_of(header.stanzas.begin(), header.stanzas.end(),
                                       [](const Stanza& s) { return s.arguments[0] == "scrypt"; });
-  if (has_scrypt && header.stanzas.size() != 1) return malformed("a scrypt recipient must stand alone");
+  if (has_scrypt && header.stanzas.size() != 1)
+    return malformed("a scrypt recipient must stand alone");
   for (const Identity& identity : identities) {
     for (const Stanza& stanza : header.stanzas) {
       const MaybeKey file_key = HVD_TRY(try_stanza(stanza, identity));
       if (!file_key || file_key->size() != kFileKeySize) continue;
       const SecretBytes mac = header_mac(*file_key, file.first(header.mac_covers));
       if (sodium_memcmp(mac.data(), header.mac.data(), mac.size()) != 0) {
-        return Error{ErrorCode::kCorrupt, "the age header was changed after it was written (its MAC is wrong)"};
+        return Error{ErrorCode::kCorrupt,
+                     "the age header was changed after it was written (its MAC is wrong)"};
       }
       return stream_open(*file_key, file.subspan(header.payload_at));
     }

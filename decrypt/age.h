@@ -18,8 +18,9 @@ inline constexpr std::size_t kMaxAgeFile = 64 * 1024;
 Result<Bytes> age_encrypt(const Recipient& recipient, ByteView plaintext);
 
 /// The plaintext, opened with the first identity that fits.
-/// kAuthentication when none fits; kCorrupt when the file is malformed, or one fits and the rest does not
-/// authenticate; kUnsupported for a scrypt work factor above 2^22 (it would stall the machine).
+/// kAuthentication when none fits; kCorrupt when the file is malformed, or one fits and the rest
+/// does not authenticate; kUnsupported for a scrypt work factor above 2^22 (it would stall the
+/// machine).
 Result<SecretBytes> age_decrypt(ByteView file, std::span<const Identity> identities);
 
 }  // namespace hvd

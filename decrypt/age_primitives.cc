@@ -22,8 +22,8 @@ Nonce stream_nonce(std::uint64_t counter, bool last) {
 
 bool open_chunk(const SecretBytes& key, const Nonce& nonce, ByteView sealed, unsigned char* out) {
   return sealed.size() >= kTag &&
-         crypto_aead_chacha20poly1305_ietf_decrypt(out, nullptr, nullptr, u8(sealed), sealed.size(), nullptr, 0,
-                                                   nonce.data(), key.data()) == 0;
+         crypto_aead_chacha20poly1305_ietf_decrypt(out, nullptr, nullptr, u8(sealed), sealed.size(),
+                                                   nullptr, 0, nonce.data(), key.data()) == 0;
 }
 
 }  // namespace
@@ -32,7 +32,8 @@ SecretBytes hkdf_sha256(ByteView secret, ByteView salt, std::string_view info) {
   crypto_auth_hmacsha256_state state;
   SecretBytes extracted(crypto_auth_hmacsha256_BYTES);
   const unsigned char one = 1;
-  crypto_auth_hmacsha256_init(&state, salt.empty() ? &one : u8(salt), salt.size());  // must not be null
+  crypto_auth_hmacsha256_init(&state, salt.empty() ? &one : u8(salt),
+                              salt.size());  // must not be null
   crypto_auth_hmacsha256_update(&state, u8(secret), secret.size());
   crypto_auth_hmacsha256_final(&state, extracted.data());
 
@@ -58,8 +59,8 @@ std::optional<Bytes> from_base64_unpadded(std::string_view text) {
   Bytes out(text.size() * 3 / 4 + 1);
   std::size_t size = 0;
   const char* end = nullptr;
-  if (sodium_base642bin(u8(MutableBytes(out)), out.size(), text.data(), text.size(), nullptr, &size, &end,
-                        sodium_base64_VARIANT_ORIGINAL_NO_PADDING) != 0 ||
+  if (sodium_base642bin(u8(MutableBytes(out)), out.size(), text.data(), text.size(), nullptr, &size,
+                        &end, sodium_base64_VARIANT_ORIGINAL_NO_PADDING) != 0 ||
       end != text.data() + text.size()) {
     return std::nullopt;
   }
@@ -72,8 +73,9 @@ std::optional<Bytes> from_base64_unpadded(std::string_view text) {
 Bytes wrap_key(const SecretBytes& key, ByteView plaintext) {
   const Nonce zero{};
   Bytes out(plaintext.size() + kTag);
-  crypto_aead_chacha20poly1305_ietf_encrypt(u8(MutableBytes(out)), nullptr, u8(plaintext), plaintext.size(), nullptr, 0,
-                                            nullptr, zero.data(), key.data());
+  crypto_aead_chacha20poly1305_ietf_encrypt(u8(MutableBytes(out)), nullptr, u8(plaintext),
+                                            plaintext.size(), nullptr, 0, nullptr, zero.data(),
+                                            key.data());
   return out;
 }
 
@@ -94,8 +96,8 @@ Bytes stream_seal(const SecretBytes& file_key, ByteView plaintext) {
     const Nonce nonce = stream_nonce(counter, last);
     const std::size_t at = out.size();
     out.resize(at + size + kTag);
-    crypto_aead_chacha20poly1305_ietf_encrypt(u8(MutableBytes(out)) + at, nullptr, u8(plaintext), size, nullptr, 0,
-                                              nullptr, nonce.data(), key.data());
+    crypto_aead_chacha20poly1305_ietf_encrypt(u8(MutableBytes(out)) + at, nullptr, u8(plaintext),
+                                              size, nullptr, 0, nullptr, nonce.data(), key.data());
     plaintext = plaintext.subspan(size);
     if (last) return out;
   }
@@ -110,7 +112,8 @@ Result<SecretBytes> stream_open(const SecretBytes& file_key, ByteView payload) {
   payload = payload.subspan(kStreamNonce);
   const std::size_t chunks = (payload.size() + kStreamChunk + kTag - 1) / (kStreamChunk + kTag);
   const std::size_t tail = payload.size() % (kStreamChunk + kTag);
-  if (tail != 0 && tail < kTag) return damaged("is cut short");  // and `out` would be too small for those before
+  if (tail != 0 && tail < kTag)
+    return damaged("is cut short");  // and `out` would be too small for those before
   SecretBytes out(payload.size() - chunks * kTag);
   std::size_t at = 0;
   for (std::uint64_t counter = 0; !payload.empty(); ++counter) {

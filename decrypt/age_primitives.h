@@ -1,5 +1,5 @@
-// The pieces age v1 is made of that libsodium 1.0.18 does not offer as such: HKDF-SHA-256 (RFC 5869), unpadded
-// base64, and the STREAM construction of the payload.
+// The pieces age v1 is made of that libsodium 1.0.18 does not offer as such: HKDF-SHA-256 (RFC
+// 5869), unpadded base64, and the STREAM construction of the payload.
 #pragma once
 
 #include <optional>

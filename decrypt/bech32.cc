@@ -10,7 +10,8 @@ constexpr std::string_view kAlphabet = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
 
 // BIP 173, "Checksum".
 std::uint32_t polymod(const std::vector<std::uint8_t>& values) {
-  static constexpr std::uint32_t kGenerator[5] = {0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3};
+  static constexpr std::uint32_t kGenerator[5] = {0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd,
+                                                  0x2a1462b3};
   std::uint32_t check = 1;
   for (std::uint8_t value : values) {
     const std::uint32_t top = check >> 25;
@@ -55,17 +56,25 @@ std::string bech32_encode(std::string_view hrp, ByteView data) {
 }
 
 Result<Bytes> bech32_decode(std::string_view hrp, std::string_view text) {
-  const auto bad = [](const std::string& why) { return Error{ErrorCode::kInvalidArgument, "not a valid key: " + why}; };
-  const bool upper = std::any_of(text.begin(), text.end(), [](unsigned char c) { return std::isupper(c) != 0; });
-  const bool lower = std::any_of(text.begin(), text.end(), [](unsigned char c) { return std::islower(c) != 0; });
+  const auto bad = [](const std::string& why) {
+    return Error{ErrorCode::kInvalidArgument, "not a valid key: " + why};
+  };
+  const bool upper =
+      std::any_of(text.begin(), text.end(), [](unsigned char c) { return std::isupper(c) != 0; });
+  const bool lower =
+      std::any_of(text.begin(), text.end(), [](unsigned char c) { return std::islower(c) != 0; });
   if (upper && lower) return bad("it mixes upper and lower case");
   std::string folded(text);
-  std::transform(folded.begin(), folded.end(), folded.begin(), [](unsigned char c) { return std::tolower(c); });
+  std::transform(folded.begin(), folded.end(), folded.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
   const std::size_t separator = folded.rfind('1');
-  if (separator == std::string::npos || folded.size() - separator - 1 < 6) return bad("it has no checksum");
+  if (separator == std::string::npos || folded.size() - separator - 1 < 6)
+    return bad("it has no checksum");
   std::string expected(hrp);
-  std::transform(expected.begin(), expected.end(), expected.begin(), [](unsigned char c) { return std::tolower(c); });
-  if (folded.substr(0, separator) != expected) return bad("it does not begin with " + expected + "1");
+  std::transform(expected.begin(), expected.end(), expected.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  if (folded.substr(0, separator) != expected)
+    return bad("it does not begin with " + expected + "1");
 
   std::vector<std::uint8_t> digits;
   for (char c : folded.substr(separator + 1)) {

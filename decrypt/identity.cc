@@ -13,13 +13,16 @@ constexpr std::string_view kRecipientPrefix = "age";
 constexpr std::string_view kIdentityPrefix = "AGE-SECRET-KEY-";
 
 std::string_view without_line_end(std::string_view line) {
-  while (!line.empty() && (line.back() == '\r' || line.back() == ' ' || line.back() == '\t')) line.remove_suffix(1);
+  while (!line.empty() && (line.back() == '\r' || line.back() == ' ' || line.back() == '\t'))
+    line.remove_suffix(1);
   return line;
 }
 
 }  // namespace
 
-std::string X25519Recipient::text() const { return bech32_encode(kRecipientPrefix, std::as_bytes(std::span(key))); }
+std::string X25519Recipient::text() const {
+  return bech32_encode(kRecipientPrefix, std::as_bytes(std::span(key)));
+}
 
 X25519Recipient X25519Identity::recipient() const {
   X25519Recipient out;
@@ -29,7 +32,8 @@ X25519Recipient X25519Identity::recipient() const {
 
 std::string X25519Identity::text() const {
   std::string out = bech32_encode("age-secret-key-", secret.view());
-  std::transform(out.begin(), out.end(), out.begin(), [](unsigned char c) { return std::toupper(c); });
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](unsigned char c) { return std::toupper(c); });
   return out;
 }
 
@@ -47,17 +51,21 @@ Result<X25519Identity> generate_identity() {
 
 Result<X25519Recipient> parse_recipient(std::string_view text) {
   if (text.starts_with(kIdentityPrefix)) {
-    return Error{ErrorCode::kInvalidArgument, "this is a secret key; give its recipient (age1...) instead"};
+    return Error{ErrorCode::kInvalidArgument,
+                 "this is a secret key; give its recipient (age1...) instead"};
   }
   if (text.starts_with("ssh-")) {
-    return Error{ErrorCode::kInvalidArgument, "SSH keys are not supported as recipients; make one with age-keygen"};
+    return Error{ErrorCode::kInvalidArgument,
+                 "SSH keys are not supported as recipients; make one with age-keygen"};
   }
   const Bytes data = HVD_TRY(bech32_decode(kRecipientPrefix, text));
   if (data.size() != kX25519KeySize) {
-    return Error{ErrorCode::kInvalidArgument, "not a valid recipient: it holds " + std::to_string(data.size()) +
-                                                  " bytes, not " + std::to_string(kX25519KeySize)};
+    return Error{ErrorCode::kInvalidArgument, "not a valid recipient: it holds " +
+                                                  std::to_string(data.size()) + " bytes, not " +
+                                                  std::to_string(kX25519KeySize)};
   }
-  if (all_zero(data)) return Error{ErrorCode::kInvalidArgument, "not a valid recipient: the key is all zero"};
+  if (all_zero(data))
+    return Error{ErrorCode::kInvalidArgument, "not a valid recipient: the key is all zero"};
   X25519Recipient recipient;
   std::memcpy(recipient.key.data(), data.data(), data.size());
   return recipient;
@@ -65,9 +73,11 @@ Result<X25519Recipient> parse_recipient(std::string_view text) {
 
 Result<std::vector<X25519Identity>> parse_identity_file(std::string_view text) {
   std::vector<X25519Identity> identities;
-  if (text.starts_with("age-encryption.org/v1") || text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----")) {
+  if (text.starts_with("age-encryption.org/v1") ||
+      text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----")) {
     return Error{ErrorCode::kInvalidArgument,
-                 "the identity file is itself encrypted; decrypt it first with age -d (to a file only you can read)"};
+                 "the identity file is itself encrypted; decrypt it first with age -d (to a file "
+                 "only you can read)"};
   }
   for (std::size_t number = 1; !text.empty(); ++number) {
     const std::size_t end = std::min(text.find('\n'), text.size());
@@ -76,17 +86,20 @@ Result<std::vector<X25519Identity>> parse_identity_file(std::string_view text) {
     if (line.empty() || line.front() == '#') continue;
     const std::string where = "line " + std::to_string(number);
     if (line.starts_with("age1")) {
-      return Error{ErrorCode::kInvalidArgument, where + " is a recipient (public key), not an identity"};
+      return Error{ErrorCode::kInvalidArgument,
+                   where + " is a recipient (public key), not an identity"};
     }
     Result<Bytes> key = bech32_decode(kIdentityPrefix, line);
     if (!key) return std::move(key).error().in(where);
     if (key->size() != kX25519KeySize) {
-      return Error{ErrorCode::kInvalidArgument, where + ": not a valid key: it is too short or too long"};
+      return Error{ErrorCode::kInvalidArgument,
+                   where + ": not a valid key: it is too short or too long"};
     }
     identities.push_back({SecretBytes(*key)});
     sodium_memzero(key->data(), key->size());
   }
-  if (identities.empty()) return Error{ErrorCode::kInvalidArgument, "there is no AGE-SECRET-KEY-1... in it"};
+  if (identities.empty())
+    return Error{ErrorCode::kInvalidArgument, "there is no AGE-SECRET-KEY-1... in it"};
   return identities;
 }
 

@@ -1,7 +1,7 @@
 // Identities and recipients: the two halves of an age key, and passphrases.
 //
-// Strings and files are age's own (`age1...`, `AGE-SECRET-KEY-1...`, comments with '#'), so that keys people
-// already have work here.
+// Strings and files are age's own (`age1...`, `AGE-SECRET-KEY-1...`, comments with '#'), so that
+// keys people already have work here.
 #pragma once
 
 #include <string>
@@ -39,11 +39,13 @@ std::string label_of(const Recipient& recipient);
 /// A new key; kIo without usable randomness.
 Result<X25519Identity> generate_identity();
 
-/// "age1..."; kInvalidArgument for anything else, and for the all-zero point that no honest key has.
+/// "age1..."; kInvalidArgument for anything else, and for the all-zero point that no honest key
+/// has.
 Result<X25519Recipient> parse_recipient(std::string_view text);
 
-/// An age identity file's text: one "AGE-SECRET-KEY-1..." per line, comments and blank lines skipped;
-/// kInvalidArgument naming the line otherwise, and for a file without any. Never echoes a secret.
+/// An age identity file's text: one "AGE-SECRET-KEY-1..." per line, comments and blank lines
+/// skipped; kInvalidArgument naming the line otherwise, and for a file without any. Never echoes a
+/// secret.
 Result<std::vector<X25519Identity>> parse_identity_file(std::string_view text);
 
 /// The first line of a passphrase file, without its line end; kInvalidArgument when it is empty.

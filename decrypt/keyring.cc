@@ -8,7 +8,8 @@
 namespace hvd {
 namespace {
 
-// A grant is a key text sealed as one age file, behind a line that tells it from an identity file (SPEC.md, "Grants").
+// A grant is a key text sealed as one age file, behind a line that tells it from an identity file
+// (SPEC.md, "Grants").
 constexpr std::string_view kGrantMagic = "hvdump-grant/1\n";
 
 }  // namespace
@@ -49,10 +50,12 @@ bool Keyring::matches(const KeySlot& slot) const {
 Result<PartitionKeys> Keyring::keys_for(const DumpId& dump, std::uint32_t partition,
                                         const std::vector<KeySlot>& slots) const {
   std::optional<Error> damage;
-  const auto try_all = [&](const std::vector<KeySlot>& from, const std::string& kind) -> std::optional<PartitionKeys> {
+  const auto try_all = [&](const std::vector<KeySlot>& from,
+                           const std::string& kind) -> std::optional<PartitionKeys> {
     for (std::size_t i = 0; i < from.size(); ++i) {
       const auto text = age_decrypt(from[i].blob, identities_);
-      const std::string where = "damaged " + kind + " " + std::to_string(i) + " (" + from[i].recipient + ")";
+      const std::string where =
+          "damaged " + kind + " " + std::to_string(i) + " (" + from[i].recipient + ")";
       if (text) {
         auto keys = PartitionKeys::parse(text->view(), dump, partition);
         if (keys) return std::move(*keys);
@@ -60,21 +63,25 @@ Result<PartitionKeys> Keyring::keys_for(const DumpId& dump, std::uint32_t partit
         if (&from == &slots) damage = std::move(keys).error().in(where);
       } else if (text.error().code != ErrorCode::kAuthentication) {
         damage = Error{text.error()}.in(where);
-      } else if (const auto* label = &from[i].recipient; *label != "passphrase" && matches(from[i])) {
+      } else if (const auto* label = &from[i].recipient;
+                 *label != "passphrase" && matches(from[i])) {
         // Labelled with our own key and yet it does not open: its wrapped key was damaged.
-        damage = Error{ErrorCode::kCorrupt, where + ": it is addressed to this identity but does not authenticate"};
+        damage = Error{ErrorCode::kCorrupt,
+                       where + ": it is addressed to this identity but does not authenticate"};
       }
     }
     return std::nullopt;
   };
   if (auto keys = try_all(slots, "key slot")) return std::move(*keys);
   if (auto keys = try_all(grants_, "grant")) return std::move(*keys);
-  if (identities_.empty()) return Error{ErrorCode::kSealed, "sealed, and no key was given: use --identity FILE"};
+  if (identities_.empty())
+    return Error{ErrorCode::kSealed, "sealed, and no key was given: use --identity FILE"};
   if (damage) return *damage;
   std::string recipients;
   for (const KeySlot& slot : slots) recipients += (recipients.empty() ? "" : ", ") + slot.recipient;
-  return Error{ErrorCode::kAuthentication, "wrong key: none of the identities given fits; it is sealed to " +
-                                               (recipients.empty() ? "nobody" : recipients)};
+  return Error{ErrorCode::kAuthentication,
+               "wrong key: none of the identities given fits; it is sealed to " +
+                   (recipients.empty() ? "nobody" : recipients)};
 }
 
 Result<std::unique_ptr<Opener>> Keyring::unlock(const DumpId& dump, std::uint32_t partition,
@@ -84,9 +91,11 @@ Result<std::unique_ptr<Opener>> Keyring::unlock(const DumpId& dump, std::uint32_
 }
 
 Result<Bytes> make_grant(const PartitionKeys& keys, const DumpId& dump, std::uint32_t partition,
-                         const X25519Recipient& recipient, const std::optional<std::vector<PageClass>>& only) {
+                         const X25519Recipient& recipient,
+                         const std::optional<std::vector<PageClass>>& only) {
   if (!only && !keys.holds_partition_key()) {
-    return Error{ErrorCode::kInvalidArgument, "you hold some classes of this partition only; name them with --class"};
+    return Error{ErrorCode::kInvalidArgument,
+                 "you hold some classes of this partition only; name them with --class"};
   }
   const SecretBytes text = keys.key_text(dump, partition, only);
   const Bytes blob = HVD_TRY(age_encrypt(Recipient(recipient), text.view()));
@@ -95,7 +104,8 @@ Result<Bytes> make_grant(const PartitionKeys& keys, const DumpId& dump, std::uin
   return grant;
 }
 
-Result<std::vector<KeySlot>> make_key_slots(const PartitionKeys& keys, const DumpId& dump, std::uint32_t partition,
+Result<std::vector<KeySlot>> make_key_slots(const PartitionKeys& keys, const DumpId& dump,
+                                            std::uint32_t partition,
                                             const std::vector<Recipient>& recipients) {
   std::vector<KeySlot> slots;
   const SecretBytes text = keys.key_text(dump, partition);

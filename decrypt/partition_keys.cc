@@ -38,7 +38,8 @@ Result<PartitionKeys> PartitionKeys::generate() {
 PartitionKeys PartitionKeys::derive(const SecretBytes& partition_key) {
   PartitionKeys keys;
   keys.map_key_ = subkey(partition_key, 0, kMapContext);
-  for (std::size_t i = 0; i < kPageClassCount; ++i) keys.class_keys_[i] = subkey(partition_key, i, kClassContext);
+  for (std::size_t i = 0; i < kPageClassCount; ++i)
+    keys.class_keys_[i] = subkey(partition_key, i, kClassContext);
   keys.partition_key_ = partition_key;
   return keys;
 }
@@ -65,8 +66,11 @@ SecretBytes PartitionKeys::key_text(const DumpId& dump, std::uint32_t partition,
   return out;
 }
 
-Result<PartitionKeys> PartitionKeys::parse(ByteView bytes, const DumpId& dump, std::uint32_t partition) {
-  const auto bad = [](const std::string& why) { return Error{ErrorCode::kCorrupt, "the unwrapped key " + why}; };
+Result<PartitionKeys> PartitionKeys::parse(ByteView bytes, const DumpId& dump,
+                                           std::uint32_t partition) {
+  const auto bad = [](const std::string& why) {
+    return Error{ErrorCode::kCorrupt, "the unwrapped key " + why};
+  };
   std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (!text.starts_with(kTextMagic)) return bad("is not an hvdump key");
   text.remove_prefix(kTextMagic.size());
@@ -117,12 +121,14 @@ bool PartitionKeys::has(KeyName name) const { return key_for(name) != nullptr; }
 
 Result<void> PartitionKeys::seal(const SealedPiece& piece, ByteView plaintext, Bytes& out) const {
   const SecretBytes* key = key_for(piece.key);
-  if (!key) return Error{ErrorCode::kSealed, "there is no key to seal " + describe(piece.key) + " with"};
+  if (!key)
+    return Error{ErrorCode::kSealed, "there is no key to seal " + describe(piece.key) + " with"};
   const std::size_t at = out.size();
   out.resize(at + plaintext.size() + kSealOverhead);
-  if (crypto_aead_xchacha20poly1305_ietf_encrypt(u8(MutableBytes(out)) + at, nullptr, u8(plaintext), plaintext.size(),
-                                                 u8(ByteView(piece.associated_data)), piece.associated_data.size(),
-                                                 nullptr, piece.nonce.data(), key->data()) != 0) {
+  if (crypto_aead_xchacha20poly1305_ietf_encrypt(
+          u8(MutableBytes(out)) + at, nullptr, u8(plaintext), plaintext.size(),
+          u8(ByteView(piece.associated_data)), piece.associated_data.size(), nullptr,
+          piece.nonce.data(), key->data()) != 0) {
     return Error{ErrorCode::kIo, "sealing failed"};
   }
   return {};
@@ -130,14 +136,18 @@ Result<void> PartitionKeys::seal(const SealedPiece& piece, ByteView plaintext, B
 
 Result<Bytes> PartitionKeys::open(const SealedPiece& piece, ByteView sealed) const {
   const SecretBytes* key = key_for(piece.key);
-  if (!key) return Error{ErrorCode::kSealed, describe(piece.key) + " is sealed and no key for it was given"};
-  const Error damaged{ErrorCode::kCorrupt, "damaged data: a sealed piece of " + describe(piece.key) +
+  if (!key)
+    return Error{ErrorCode::kSealed,
+                 describe(piece.key) + " is sealed and no key for it was given"};
+  const Error damaged{ErrorCode::kCorrupt, "damaged data: a sealed piece of " +
+                                               describe(piece.key) +
                                                " does not authenticate although the key fits"};
   if (sealed.size() < kSealOverhead) return damaged;
   Bytes out(sealed.size() - kSealOverhead);
-  if (crypto_aead_xchacha20poly1305_ietf_decrypt(u8(MutableBytes(out)), nullptr, nullptr, u8(sealed), sealed.size(),
-                                                 u8(ByteView(piece.associated_data)), piece.associated_data.size(),
-                                                 piece.nonce.data(), key->data()) != 0) {
+  if (crypto_aead_xchacha20poly1305_ietf_decrypt(
+          u8(MutableBytes(out)), nullptr, nullptr, u8(sealed), sealed.size(),
+          u8(ByteView(piece.associated_data)), piece.associated_data.size(), piece.nonce.data(),
+          key->data()) != 0) {
     return damaged;
   }
   return out;

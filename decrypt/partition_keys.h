@@ -1,4 +1,5 @@
-// The keys of one partition: a random 256-bit partition key, and what is derived from it (SPEC.md, "Keys").
+// The keys of one partition: a random 256-bit partition key, and what is derived from it (SPEC.md,
+// "Keys").
 #pragma once
 
 #include <array>
@@ -21,8 +22,9 @@ class PartitionKeys final : public Sealer, public Opener {
   static Result<PartitionKeys> generate();
   static PartitionKeys derive(const SecretBytes& partition_key);
 
-  /// The text that a key slot or grant seals (SPEC.md, "Key text"): with all classes it carries the partition key,
-  /// with a selection only the map key and those class keys. Requires the partition key for std::nullopt.
+  /// The text that a key slot or grant seals (SPEC.md, "Key text"): with all classes it carries the
+  /// partition key, with a selection only the map key and those class keys. Requires the partition
+  /// key for std::nullopt.
   SecretBytes key_text(const DumpId& dump, std::uint32_t partition,
                        const std::optional<std::vector<PageClass>>& only = std::nullopt) const;
 

@@ -45,25 +45,29 @@ Result<std::vector<PageClass>> parse_classes(const std::vector<std::string>& nam
   std::vector<PageClass> classes;
   for (const std::string& name : names) {
     const auto page_class = page_class_from(name);
-    if (!page_class) return Error{ErrorCode::kInvalidArgument, "--class: there is no page class " + name};
+    if (!page_class)
+      return Error{ErrorCode::kInvalidArgument, "--class: there is no page class " + name};
     classes.push_back(*page_class);
   }
   return classes;
 }
 
 Result<void> need_memory(const format::DumpPartition& partition, const Image& image) {
-  const bool none = partition.state == PartitionState::kStateless || partition.state == PartitionState::kFailed;
+  const bool none =
+      partition.state == PartitionState::kStateless || partition.state == PartitionState::kFailed;
   if (!none && image.memory && !image.memory->ranges().empty()) return {};
   if (!none && !image.problems.empty()) {
-    return Error{ErrorCode::kCorrupt, "partition " + partition.name + ": " + image.problems.front()};
+    return Error{ErrorCode::kCorrupt,
+                 "partition " + partition.name + ": " + image.problems.front()};
   }
-  std::string why = "the dump holds no memory of it (" + std::string(name_of(partition.state)) + ")";
+  std::string why =
+      "the dump holds no memory of it (" + std::string(name_of(partition.state)) + ")";
   if (!partition.reason.empty()) why += ": " + partition.reason;
   return Error{ErrorCode::kNotCaptured, "partition " + partition.name + ": " + why};
 }
 
-Result<void> write_elf(const GuestCore& core, const Image& image, const std::string& output, const std::string& input,
-                       std::vector<std::string>& damage) {
+Result<void> write_elf(const GuestCore& core, const Image& image, const std::string& output,
+                       const std::string& input, std::vector<std::string>& damage) {
   OutputFile file = HVD_TRY(OutputFile::create(output, input));
   Progress progress("Extracting " + printable(image.name), total_size(core.plan.pieces));
   HVD_TRY(elf::write_core(core.plan, *image.memory, file, progress, damage));
@@ -89,7 +93,8 @@ Result<void> write_raw(const Image& image, const std::string& output, const std:
 
 CommandOutcome run_partition(const ExtractOptions& options) {
   if (options.format != "elf" && options.format != "raw") {
-    return Error{ErrorCode::kUnsupported, "format " + options.format + " is not supported; use elf or raw"};
+    return Error{ErrorCode::kUnsupported,
+                 "format " + options.format + " is not supported; use elf or raw"};
   }
   const Keyring keys = HVD_TRY(Keyring::load(options.identities, options.passphrases));
   const std::vector<PageClass> classes = HVD_TRY(parse_classes(options.classes));
@@ -100,23 +105,26 @@ CommandOutcome run_partition(const ExtractOptions& options) {
   const Image image = HVD_TRY(dump.image(*partition, opener));
   HVD_TRY(need_memory(*partition, image));
   std::vector<std::string> problems = image.problems;
-  if (partition->state == PartitionState::kIncomplete) problems.push_back("incomplete: " + partition->reason);
+  if (partition->state == PartitionState::kIncomplete)
+    problems.push_back("incomplete: " + partition->reason);
   if (options.format == "raw") {
     HVD_TRY(write_raw(image, options.output, options.dump, problems));
     return tell(image.name, problems);
   }
-  const GuestCore core =
-      image.role == Role::kHypervisor ? plan_process_core(image) : plan_guest_core(image, options.output);
+  const GuestCore core = image.role == Role::kHypervisor ? plan_process_core(image)
+                                                         : plan_guest_core(image, options.output);
   problems.insert(problems.end(), core.problems.begin(), core.problems.end());
   HVD_TRY(write_elf(core, image, options.output, options.dump, problems));
-  if (core.gdb_script) HVD_TRY(write_whole_file(options.output + ".gdb", as_bytes(*core.gdb_script)));
+  if (core.gdb_script)
+    HVD_TRY(write_whole_file(options.output + ".gdb", as_bytes(*core.gdb_script)));
   return tell(image.name, problems);
 }
 
 namespace {
 
-Result<ExitCode> extract_one_hypervisor(const format::Dump& dump, const format::DumpPartition& partition,
-                                        const Keyring& keys, const std::string& output, const std::string& input) {
+Result<ExitCode> extract_one_hypervisor(const format::Dump& dump,
+                                        const format::DumpPartition& partition, const Keyring& keys,
+                                        const std::string& output, const std::string& input) {
   const auto opener = HVD_TRY(dump.unlock(partition, keys));
   const Image image = HVD_TRY(dump.image(partition, opener));
   HVD_TRY(need_memory(partition, image));
@@ -130,8 +138,8 @@ Result<ExitCode> extract_one_hypervisor(const format::Dump& dump, const format::
 std::string core_name(const std::string& partition) {
   std::string name = partition.substr(partition.find(':') + 1);
   for (char& c : name) {
-    const bool plain =
-        (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
+    const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+                       c == '-' || c == '_';
     if (!plain) c = '_';
   }
   return name + ".core";
@@ -147,9 +155,11 @@ CommandOutcome run_hypervisor(const ExtractOptions& options) {
     if (partition.role == Role::kHypervisor) found.push_back(&partition);
   }
   if (found.empty()) return Error{ErrorCode::kNotFound, "the dump has no hypervisor partition"};
-  if (found.size() == 1) return extract_one_hypervisor(dump, *found[0], keys, options.output, options.dump);
+  if (found.size() == 1)
+    return extract_one_hypervisor(dump, *found[0], keys, options.output, options.dump);
 
-  // A folder appears whole or not at all, like a file. What fails for one process is told; the others are written.
+  // A folder appears whole or not at all, like a file. What fails for one process is told; the
+  // others are written.
   std::string folder = options.output + ".XXXXXX";
   if (::mkdtemp(folder.data()) == nullptr) return errno_error("cannot create " + options.output);
   ExitCode outcome = ExitCode::kDone;
@@ -169,7 +179,8 @@ CommandOutcome run_hypervisor(const ExtractOptions& options) {
   }
   ::chmod(folder.c_str(), 0755);
   if (!written.empty() && ::rename(folder.c_str(), options.output.c_str()) == 0) return outcome;
-  const Error failed = written.empty() && last ? *last : errno_error("cannot put " + options.output + " in place");
+  const Error failed =
+      written.empty() && last ? *last : errno_error("cannot put " + options.output + " in place");
   for (const std::string& path : written) ::unlink(path.c_str());
   ::rmdir(folder.c_str());
   return failed;
@@ -177,7 +188,8 @@ CommandOutcome run_hypervisor(const ExtractOptions& options) {
 
 void add_extract_commands(CLI::App& app, CommandOutcome& outcome) {
   const auto options = std::make_shared<ExtractOptions>();
-  const auto add = [&](const char* name, const char* help, CommandOutcome (*run)(const ExtractOptions&)) {
+  const auto add = [&](const char* name, const char* help,
+                       CommandOutcome (*run)(const ExtractOptions&)) {
     CLI::App* command = app.add_subcommand(name, help);
     command->add_option("dump", options->dump, "The .hvd dump")->required();
     command->callback([options, run, &outcome] { outcome = run(*options); });
@@ -188,7 +200,8 @@ void add_extract_commands(CLI::App& app, CommandOutcome& outcome) {
   verify->add_option("--signer", options->signer,
                      "The agent's public key (64 hexadecimal digits), known from elsewhere");
   for (CLI::App* command : {list, verify}) command->add_flag("--json", options->json, "Print JSON");
-  auto* hypervisor = add("hypervisor", "Write the hypervisor image: no tenant's memory", run_hypervisor);
+  auto* hypervisor =
+      add("hypervisor", "Write the hypervisor image: no tenant's memory", run_hypervisor);
   auto* partition = add("partition", "Write one partition for a debugger", run_partition);
   partition->add_option("name", options->partition, "The partition")->required();
   partition->add_option("--format", options->format, "elf (gdb, crash, drgn) or raw")
@@ -196,7 +209,8 @@ void add_extract_commands(CLI::App& app, CommandOutcome& outcome) {
   partition->add_option("--class", options->classes, "Only these page classes")->delimiter(',');
   for (CLI::App* command : {hypervisor, partition}) {
     command->add_option("-o,--output", options->output, "File to write")->required();
-    command->add_option("--identity", options->identities, "age identity file, or .hvgrant (may repeat)");
+    command->add_option("--identity", options->identities,
+                        "age identity file, or .hvgrant (may repeat)");
     command->add_option("--passphrase-file", options->passphrases,
                         "File with a passphrase in its first line (may repeat)");
   }

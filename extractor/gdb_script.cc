@@ -10,7 +10,8 @@
 namespace hvd {
 namespace {
 
-// A Python string literal. Names in a dump are hostile; gdb would run what breaks out of the quotes.
+// A Python string literal. Names in a dump are hostile; gdb would run what breaks out of the
+// quotes.
 std::string quoted(const std::string& text) {
   std::string out = "\"";
   for (char c : printable(text)) {
@@ -20,7 +21,8 @@ std::string quoted(const std::string& text) {
   return out + "\"";
 }
 
-constexpr const char* kSectionCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+constexpr const char* kSectionCharacters =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 
 constexpr std::string_view kScript = R"(# Open with: gdb -x THIS-FILE
 # Loads the kernel's symbols where KASLR put them, then the core, and selects the CPU that crashed.
@@ -99,12 +101,14 @@ end
 
 }  // namespace
 
-std::string gdb_script(const linux_guest::Kernel& kernel, const linux_guest::Crash& crash, const std::string& core) {
+std::string gdb_script(const linux_guest::Kernel& kernel, const linux_guest::Crash& crash,
+                       const std::string& core) {
   const auto& info = kernel.info();
   const std::string name = core.substr(core.rfind('/') + 1);
   // Threads carry the pid of the task that ran on their CPU.
   const auto task = linux_guest::current_task(kernel, crash.cpu.value_or(0));
-  const auto running = task ? linux_guest::read_task(kernel, *task) : Result<linux_guest::Task>(task.error());
+  const auto running =
+      task ? linux_guest::read_task(kernel, *task) : Result<linux_guest::Task>(task.error());
   std::string values = "(" + quoted(info.release()) + ", " + quoted(info.build_id()) + ", " +
                        hex(info.kaslr_offset().value_or(0)) + ", " + quoted(name) + ", " +
                        std::to_string(running ? running->pid : 0) + ")";
@@ -113,8 +117,8 @@ std::string gdb_script(const linux_guest::Kernel& kernel, const linux_guest::Cra
   for (const linux_guest::Module& module : linux_guest::read_modules(kernel, ignored)) {
     std::string sections;
     for (const auto& section : linux_guest::read_module_sections(kernel, module)) {
-      // Only what gdb's command line takes as it is; a module has no honest section of another form.
-      // Initialisation code is freed after loading; its addresses are others' by now.
+      // Only what gdb's command line takes as it is; a module has no honest section of another
+      // form. Initialisation code is freed after loading; its addresses are others' by now.
       if (section.name.empty() || section.name.starts_with(".init") ||
           section.name.find_first_not_of(kSectionCharacters) != std::string::npos) {
         continue;
@@ -128,7 +132,8 @@ std::string gdb_script(const linux_guest::Kernel& kernel, const linux_guest::Cra
   out.replace(out.find("@MODULES@"), 9, modules);
   std::error_code ignored_error;
   const auto absolute = std::filesystem::absolute(core, ignored_error);
-  // gdb does not tell a script its own name; an absolute one is what still works from another folder.
+  // gdb does not tell a script its own name; an absolute one is what still works from another
+  // folder.
   out.replace(out.find("@SELF@"), 6, quoted(absolute.string() + ".gdb"));
   return out;
 }

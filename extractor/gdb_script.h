@@ -7,9 +7,11 @@
 
 namespace hvd {
 
-/// Loads the vmlinux of that release and build (from $HVDUMP_VMLINUX, beside the core, or where Debian and Fedora put
-/// debug files) moved by the KASLR offset, the modules' files (from $HVDUMP_MODULES or there too) at their sections'
-/// addresses, then the core, and selects the CPU that crashed.
-std::string gdb_script(const linux_guest::Kernel& kernel, const linux_guest::Crash& crash, const std::string& core);
+/// Loads the vmlinux of that release and build (from $HVDUMP_VMLINUX, beside the core, or where
+/// Debian and Fedora put debug files) moved by the KASLR offset, the modules' files (from
+/// $HVDUMP_MODULES or there too) at their sections' addresses, then the core, and selects the CPU
+/// that crashed.
+std::string gdb_script(const linux_guest::Kernel& kernel, const linux_guest::Crash& crash,
+                       const std::string& core);
 
 }  // namespace hvd

@@ -23,7 +23,9 @@ std::string utc(std::uint64_t ns) {
   return text;
 }
 
-void print_json(const json& value) { std::puts(value.dump(2, ' ', false, json::error_handler_t::replace).c_str()); }
+void print_json(const json& value) {
+  std::puts(value.dump(2, ' ', false, json::error_handler_t::replace).c_str());
+}
 
 json partition_json(const format::DumpPartition& partition) {
   json recipients = json::array();
@@ -34,7 +36,9 @@ json partition_json(const format::DumpPartition& partition) {
           {"total_bytes", partition.total_bytes}, {"stored_bytes", partition.stored_bytes}};
 }
 
-std::string key_text(const format::PublicKey& key) { return hex_bytes(std::as_bytes(std::span(key))); }
+std::string key_text(const format::PublicKey& key) {
+  return hex_bytes(std::as_bytes(std::span(key)));
+}
 
 }  // namespace
 
@@ -42,23 +46,29 @@ CommandOutcome run_list(const ExtractOptions& options) {
   const format::Dump dump = HVD_TRY(format::Dump::open(options.dump));
   if (options.json) {
     json agent = parse_json_object(as_bytes(dump.agent()));
-    json out{{"id", format::text_of(dump.id())},  {"created", utc(dump.created_ns())},
-             {"signer", key_text(dump.signer())}, {"agent", agent.is_object() ? agent : json::object()},
-             {"complete", dump.complete()},       {"problems", json::array()},
-             {"partitions", json::array()}};
-    for (const std::string& problem : dump.problems()) out["problems"].push_back(printable(problem));
-    for (const auto& partition : dump.partitions()) out["partitions"].push_back(partition_json(partition));
+    json out{
+        {"id", format::text_of(dump.id())},  {"created", utc(dump.created_ns())},
+        {"signer", key_text(dump.signer())}, {"agent", agent.is_object() ? agent : json::object()},
+        {"complete", dump.complete()},       {"problems", json::array()},
+        {"partitions", json::array()}};
+    for (const std::string& problem : dump.problems())
+      out["problems"].push_back(printable(problem));
+    for (const auto& partition : dump.partitions())
+      out["partitions"].push_back(partition_json(partition));
     print_json(out);
   } else {
-    std::printf("%-24s %-10s %-11s %-8s %10s %10s\n", "PARTITION", "ROLE", "STATE", "SEALED", "SIZE", "STORED");
+    std::printf("%-24s %-10s %-11s %-8s %10s %10s\n", "PARTITION", "ROLE", "STATE", "SEALED",
+                "SIZE", "STORED");
     for (const auto& partition : dump.partitions()) {
       std::printf("%-24s %-10s %-11s %-8s %10s %10s\n", printable(partition.name).c_str(),
-                  std::string(name_of(partition.role)).c_str(), std::string(name_of(partition.state)).c_str(),
-                  partition.sealed ? "yes" : "no", human_size(partition.total_bytes).c_str(),
+                  std::string(name_of(partition.role)).c_str(),
+                  std::string(name_of(partition.state)).c_str(), partition.sealed ? "yes" : "no",
+                  human_size(partition.total_bytes).c_str(),
                   human_size(partition.stored_bytes).c_str());
       if (!partition.reason.empty()) std::printf("  %s\n", printable(partition.reason).c_str());
     }
-    for (const std::string& problem : dump.problems()) std::fprintf(stderr, "%s\n", printable(problem).c_str());
+    for (const std::string& problem : dump.problems())
+      std::fprintf(stderr, "%s\n", printable(problem).c_str());
   }
   return dump.complete() ? ExitCode::kDone : ExitCode::kDamaged;
 }
@@ -87,16 +97,22 @@ CommandOutcome run_verify(const ExtractOptions& options) {
                 {"unsigned_records", result.unsigned_records},
                 {"problems", problems}});
   } else {
-    std::printf("%llu records, %llu of them signed by %s\n", static_cast<unsigned long long>(result.records),
-                static_cast<unsigned long long>(result.signed_records), key_text(result.signer).c_str());
+    std::printf("%llu records, %llu of them signed by %s\n",
+                static_cast<unsigned long long>(result.records),
+                static_cast<unsigned long long>(result.signed_records),
+                key_text(result.signer).c_str());
     if (result.unsigned_records > 0) {
       std::printf("%llu records at the end are not signed: the dump was cut off\n",
                   static_cast<unsigned long long>(result.unsigned_records));
     }
-    for (const std::string& problem : result.problems) std::printf("%s\n", printable(problem).c_str());
-    const char* who = expected ? "and its signer is the one expected" : "(give --signer to check who signed it)";
-    std::printf("%s\n", result.good() ? (std::string("good: nothing was changed since it was signed ") + who).c_str()
-                                      : "BAD: the dump is damaged, incomplete or was changed");
+    for (const std::string& problem : result.problems)
+      std::printf("%s\n", printable(problem).c_str());
+    const char* who =
+        expected ? "and its signer is the one expected" : "(give --signer to check who signed it)";
+    std::printf("%s\n",
+                result.good()
+                    ? (std::string("good: nothing was changed since it was signed ") + who).c_str()
+                    : "BAD: the dump is damaged, incomplete or was changed");
   }
   return result.good() ? ExitCode::kDone : ExitCode::kDamaged;
 }

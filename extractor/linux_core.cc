@@ -16,18 +16,22 @@ namespace {
 using elf::LoadSegment;
 using linux_guest::Kernel;
 
-// The kernel half of the address space; user space belongs to processes, not to the core file of a machine.
+// The kernel half of the address space; user space belongs to processes, not to the core file of a
+// machine.
 constexpr VirtAddr kKernelBegin{0xff00000000000000};
 constexpr VirtAddr kKernelEnd{0xffffffffffffffff};
-// "%esp fixup stacks" (Documentation/arch/x86/x86_64/mm.rst): a few pages per CPU, each mapped tens of thousands of
-// times. Nobody debugs them, and they alone would be more program headers than all the rest.
+// "%esp fixup stacks" (Documentation/arch/x86/x86_64/mm.rst): a few pages per CPU, each mapped tens
+// of thousands of times. Nobody debugs them, and they alone would be more program headers than all
+// the rest.
 constexpr VirtAddr kEspFixBegin{0xffffff0000000000};
 constexpr VirtAddr kEspFixEnd{0xffffff7fffffffff};
-// ELF can say 2^32; debuggers search these linearly. A guest that maps more scattered pages is told so.
+// ELF can say 2^32; debuggers search these linearly. A guest that maps more scattered pages is told
+// so.
 constexpr std::size_t kMaxMappings = 60000;
 
 // The parts of a mapping that the file holds.
-void add_loads(const PageMapping& mapping, const std::vector<PhysRange>& pieces, std::vector<LoadSegment>& loads) {
+void add_loads(const PageMapping& mapping, const std::vector<PhysRange>& pieces,
+               std::vector<LoadSegment>& loads) {
   auto piece = std::upper_bound(pieces.begin(), pieces.end(), mapping.phys,
                                 [](PhysAddr at, const PhysRange& p) { return at < p.begin; });
   if (piece != pieces.begin()) --piece;
@@ -69,8 +73,10 @@ void add_cpus(const Kernel& kernel, std::vector<Note>& notes) {
     if (!registers) continue;
     // As /proc/vmcore has it: drgn finds a running task's registers by this pid.
     const auto task = linux_guest::current_task(kernel, cpu);
-    const auto info = task ? linux_guest::read_task(kernel, *task) : Result<linux_guest::Task>(task.error());
-    notes.push_back(elf::prstatus_note(*registers, info ? static_cast<std::uint32_t>(info->pid) : cpu + 1));
+    const auto info =
+        task ? linux_guest::read_task(kernel, *task) : Result<linux_guest::Task>(task.error());
+    notes.push_back(
+        elf::prstatus_note(*registers, info ? static_cast<std::uint32_t>(info->pid) : cpu + 1));
     qemu.push_back(elf::qemu_note(*registers));
   }
   notes.insert(notes.end(), qemu.begin(), qemu.end());
@@ -87,13 +93,15 @@ GuestCore plan_guest_core(const Image& image, const std::string& output) {
   core.plan.pieces = elf::readable_pieces(*image.memory);
   const auto kernel = Kernel::open(image);
   if (!kernel) {
-    core.problems.push_back("no Linux kernel was recognised, so memory is given by physical address only: " +
-                            kernel.error().message);
+    core.problems.push_back(
+        "no Linux kernel was recognised, so memory is given by physical address only: " +
+        kernel.error().message);
     plain_loads(core.plan.pieces, core.plan.loads);
     for (const Registers& registers : image.registers) {
       core.plan.notes.push_back(elf::prstatus_note(registers, registers.id + 1));
     }
-    for (const Registers& registers : image.registers) core.plan.notes.push_back(elf::qemu_note(registers));
+    for (const Registers& registers : image.registers)
+      core.plan.notes.push_back(elf::qemu_note(registers));
     for (const Note& note : image.notes) core.plan.notes.push_back(note);
     return core;
   }
@@ -104,7 +112,8 @@ GuestCore plan_guest_core(const Image& image, const std::string& output) {
   mappings.insert(mappings.end(), above.begin(), above.end());
   if (unreadable > 0)
     core.problems.push_back(
-        "some kernel page tables are missing or too scattered; what they map is given by physical address only");
+        "some kernel page tables are missing or too scattered; what they map is given by physical "
+        "address only");
   for (const PageMapping& mapping : mappings) add_loads(mapping, core.plan.pieces, core.plan.loads);
   add_unmapped(core.plan.pieces, core.plan.loads);
   add_cpus(**kernel, core.plan.notes);
@@ -113,7 +122,8 @@ GuestCore plan_guest_core(const Image& image, const std::string& output) {
 
   std::vector<std::string> ignored;
   const auto log = linux_guest::read_log(**kernel, ignored);
-  const auto crash = linux_guest::find_crash(**kernel, log ? *log : std::vector<linux_guest::LogRecord>());
+  const auto crash =
+      linux_guest::find_crash(**kernel, log ? *log : std::vector<linux_guest::LogRecord>());
   core.gdb_script = gdb_script(**kernel, crash, output);
   return core;
 }
@@ -121,11 +131,13 @@ GuestCore plan_guest_core(const Image& image, const std::string& output) {
 GuestCore plan_process_core(const Image& image) {
   GuestCore core;
   core.plan.pieces = elf::readable_pieces(*image.memory);
-  for (const PhysRange& piece : core.plan.pieces) core.plan.loads.push_back({piece, piece.begin.value, 0});
+  for (const PhysRange& piece : core.plan.pieces)
+    core.plan.loads.push_back({piece, piece.begin.value, 0});
   for (const Registers& registers : image.registers)
     core.plan.notes.push_back(elf::prstatus_note(registers, registers.id));
   for (const Note& note : image.notes) core.plan.notes.push_back(note);
-  // What the agent knew (versions, command line, device tree) goes along; debuggers skip a note they do not know.
+  // What the agent knew (versions, command line, device tree) goes along; debuggers skip a note
+  // they do not know.
   const ByteView facts = as_bytes(image.facts);
   core.plan.notes.push_back({"HVDUMP", 1, Bytes(facts.begin(), facts.end())});
   return core;

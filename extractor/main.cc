@@ -2,7 +2,8 @@
 #include "extractor/commands.h"
 
 int main(int argc, char** argv) {
-  CLI::App app("Lists, verifies and splits .hvd dumps into images that debuggers open.", "hvdump-extract");
+  CLI::App app("Lists, verifies and splits .hvd dumps into images that debuggers open.",
+               "hvdump-extract");
   hvd::set_up_app(app);
   hvd::CommandOutcome outcome = hvd::ExitCode::kDone;
   hvd::add_extract_commands(app, outcome);

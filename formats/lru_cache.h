@@ -13,7 +13,8 @@ class LruCache {
  public:
   explicit LruCache(std::size_t capacity) : capacity_(capacity) {}
 
-  /// The value, or null. A value stays valid while its pointer is held, also when the cache drops it.
+  /// The value, or null. A value stays valid while its pointer is held, also when the cache drops
+  /// it.
   std::shared_ptr<const Value> find(const Key& key) {
     std::lock_guard lock(mutex_);
     const auto at = places_.find(key);

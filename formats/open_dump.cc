@@ -12,7 +12,8 @@ namespace {
 
 std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
-Result<OpenedDump> open_hvd(const std::string& path, const KeyProvider& keys, const std::string& only) {
+Result<OpenedDump> open_hvd(const std::string& path, const KeyProvider& keys,
+                            const std::string& only) {
   const format::Dump dump = HVD_TRY(format::Dump::open(path));
   OpenedDump out;
   out.id = format::text_of(dump.id());
@@ -37,11 +38,13 @@ Result<OpenedDump> open_hvd(const std::string& path, const KeyProvider& keys, co
 
 }  // namespace
 
-Result<OpenedDump> open_dump(const std::string& path, const KeyProvider& keys, const std::string& only) {
+Result<OpenedDump> open_dump(const std::string& path, const KeyProvider& keys,
+                             const std::string& only) {
   std::shared_ptr<const ByteSource> source = HVD_TRY(FileSource::open(path));
   std::array<unsigned char, 8> magic{};
   const std::size_t size = std::min<std::size_t>(magic.size(), source->size());
-  HVD_TRY(with_context(source->read(0, std::as_writable_bytes(std::span(magic)).first(size)), path));
+  HVD_TRY(
+      with_context(source->read(0, std::as_writable_bytes(std::span(magic)).first(size)), path));
   if (std::memcmp(magic.data(), format::kFileMagic.data(), format::kFileMagic.size()) == 0) {
     return open_hvd(path, keys, only);
   }
@@ -53,7 +56,8 @@ Result<OpenedDump> open_dump(const std::string& path, const KeyProvider& keys, c
                    : open_kdumpfile(path, base_name(path));
   if (!image) return std::move(image).error().in(path);
   if (!only.empty() && only != image->name) {
-    return Error{ErrorCode::kNotFound, path + " holds one machine, " + image->name + ", and no partition " + only};
+    return Error{ErrorCode::kNotFound,
+                 path + " holds one machine, " + image->name + ", and no partition " + only};
   }
   OpenedDump out;
   out.complete = image->problems.empty();

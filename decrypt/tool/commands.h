@@ -1,5 +1,5 @@
-// The subcommands of hvdump-decrypt. This folder joins the envelope with the dump format, as the other programs do;
-// the envelope itself does not depend on it.
+// The subcommands of hvdump-decrypt. This folder joins the envelope with the dump format, as the
+// other programs do; the envelope itself does not depend on it.
 #pragma once
 
 #include <string>

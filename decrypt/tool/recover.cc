@@ -34,8 +34,8 @@ class OutputSink final : public ByteSink {
   std::uint64_t offset_ = 0;
 };
 
-// Copies the pages of one segment with their states. Ranges of a process partition end within pages: what lies
-// outside them reads as zero in the page and stays outside by the facts.
+// Copies the pages of one segment with their states. Ranges of a process partition end within
+// pages: what lies outside them reads as zero in the page and stays outside by the facts.
 class SegmentCopy {
  public:
   SegmentCopy(const PhysicalMemory& memory, format::SegmentWriter& out, std::uint32_t segment)
@@ -106,8 +106,8 @@ class SegmentCopy {
 std::vector<std::uint32_t> segments_of(const PhysicalMemory& memory) {
   std::vector<std::uint32_t> out;
   for (const PhysRange& range : memory.ranges()) {
-    for (std::uint64_t s = range.begin.value / kSegmentBytes; s <= (range.begin.value + range.size - 1) / kSegmentBytes;
-         ++s) {
+    for (std::uint64_t s = range.begin.value / kSegmentBytes;
+         s <= (range.begin.value + range.size - 1) / kSegmentBytes; ++s) {
       if (out.empty() || out.back() != s) out.push_back(static_cast<std::uint32_t>(s));
     }
   }
@@ -143,24 +143,29 @@ CommandOutcome run_recover(const DecryptOptions& options) {
   Image image = HVD_TRY(dump.image(*partition, opener));
 
   OutputFile file = HVD_TRY(OutputFile::create(options.output, options.dump));
-  const nlohmann::json agent{
-      {"agent", "hvdump-decrypt recover"}, {"version", kVersion}, {"recovered_from", format::text_of(dump.id())}};
+  const nlohmann::json agent{{"agent", "hvdump-decrypt recover"},
+                             {"version", kVersion},
+                             {"recovered_from", format::text_of(dump.id())}};
   format::DumpInfo info = HVD_TRY(format::new_dump_info(agent.dump()));
   info.created_ns = dump.created_ns();
   const format::SigningKey signer = HVD_TRY(format::SigningKey::generate());
-  const auto writer = HVD_TRY(format::DumpWriter::create(std::make_unique<OutputSink>(file), info, signer));
-  const auto out = HVD_TRY(writer->begin_partition({.name = image.name, .role = image.role}, nullptr, {}));
+  const auto writer =
+      HVD_TRY(format::DumpWriter::create(std::make_unique<OutputSink>(file), info, signer));
+  const auto out =
+      HVD_TRY(writer->begin_partition({.name = image.name, .role = image.role}, nullptr, {}));
   const std::uint64_t lost = HVD_TRY(copy_partition(image, *out));
   PartitionState state = image.state;
   if (lost > 0) {
     image.problems.push_back(std::to_string(lost) + " pages were lost in the sealed dump");
     if (state == PartitionState::kCaptured) state = PartitionState::kIncomplete;
   }
-  HVD_TRY(out->end(state, lost > 0 && image.state_reason.empty() ? image.problems.back() : image.state_reason,
-                   image.problems));
+  HVD_TRY(out->end(
+      state, lost > 0 && image.state_reason.empty() ? image.problems.back() : image.state_reason,
+      image.problems));
   HVD_TRY(writer->finish());
   HVD_TRY(file.commit());
-  for (const std::string& problem : image.problems) std::fprintf(stderr, "%s\n", printable(problem).c_str());
+  for (const std::string& problem : image.problems)
+    std::fprintf(stderr, "%s\n", printable(problem).c_str());
   return image.problems.empty() ? ExitCode::kDone : ExitCode::kDamaged;
 }
 

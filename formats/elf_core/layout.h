@@ -1,5 +1,5 @@
-// The parts of ELF-64 that core files use: System V gABI, chapters 4 and 5; notes as Linux writes them
-// (include/uapi/linux/elf.h, elfcore.h).
+// The parts of ELF-64 that core files use: System V gABI, chapters 4 and 5; notes as Linux writes
+// them (include/uapi/linux/elf.h, elfcore.h).
 #pragma once
 
 #include "base/endian.h"
@@ -61,7 +61,8 @@ inline constexpr std::uint16_t kTypeCore = 4;
 inline constexpr std::uint16_t kMachineX86_64 = 62;
 inline constexpr std::uint32_t kLoad = 1;
 inline constexpr std::uint32_t kNote = 4;
-/// More program headers than phnum can say: the count is in section header 0's info (gABI, "e_phnum").
+/// More program headers than phnum can say: the count is in section header 0's info (gABI,
+/// "e_phnum").
 inline constexpr std::uint16_t kPhnumExtended = 0xffff;
 
 inline constexpr std::uint32_t kNotePrstatus = 1;
@@ -71,8 +72,8 @@ inline constexpr std::uint32_t kNoteFile = 0x46494c45;
 
 // struct user_regs_struct (arch/x86/include/asm/user_64.h).
 struct UserRegisters {
-  le64 r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, rflags, rsp, ss,
-      fs_base, gs_base, ds, es, fs, gs;
+  le64 r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs,
+      rflags, rsp, ss, fs_base, gs_base, ds, es, fs, gs;
 };
 static_assert(sizeof(UserRegisters) == 216 && WireStruct<UserRegisters>);
 

@@ -100,7 +100,8 @@ Result<std::vector<Note>> parse_notes(ByteView segment) {
     const auto header = in.read<NoteHeader>();
     const ByteView name = in.bytes(align4(header.namesz));
     const ByteView contents = in.bytes(header.descsz);
-    in.bytes(std::min(align4(header.descsz) - header.descsz, in.remaining()));  // the last padding may be missing
+    in.bytes(std::min(align4(header.descsz) - header.descsz,
+                      in.remaining()));  // the last padding may be missing
     if (!in.ok()) break;
     Note note;
     note.type = header.type;
@@ -129,14 +130,18 @@ Note prstatus_note(const Registers& in, std::uint32_t pid) {
   Prstatus status{};
   status.pid = pid;
   UserRegisters& out = status.registers;
-  out.rax = in[Reg::kRax], out.rbx = in[Reg::kRbx], out.rcx = in[Reg::kRcx], out.rdx = in[Reg::kRdx];
-  out.rsi = in[Reg::kRsi], out.rdi = in[Reg::kRdi], out.rbp = in[Reg::kRbp], out.rsp = in[Reg::kRsp];
+  out.rax = in[Reg::kRax], out.rbx = in[Reg::kRbx], out.rcx = in[Reg::kRcx],
+  out.rdx = in[Reg::kRdx];
+  out.rsi = in[Reg::kRsi], out.rdi = in[Reg::kRdi], out.rbp = in[Reg::kRbp],
+  out.rsp = in[Reg::kRsp];
   out.r8 = in[Reg::kR8], out.r9 = in[Reg::kR9], out.r10 = in[Reg::kR10], out.r11 = in[Reg::kR11];
-  out.r12 = in[Reg::kR12], out.r13 = in[Reg::kR13], out.r14 = in[Reg::kR14], out.r15 = in[Reg::kR15];
+  out.r12 = in[Reg::kR12], out.r13 = in[Reg::kR13], out.r14 = in[Reg::kR14],
+  out.r15 = in[Reg::kR15];
   out.rip = in[Reg::kRip], out.rflags = in[Reg::kRflags];
   out.orig_rax = in.get(Reg::kOrigRax).value_or(~std::uint64_t{0});
   out.cs = in[Reg::kCs], out.ss = in[Reg::kSs], out.ds = in[Reg::kDs], out.es = in[Reg::kEs];
-  out.fs = in[Reg::kFs], out.gs = in[Reg::kGs], out.fs_base = in[Reg::kFsBase], out.gs_base = in[Reg::kGsBase];
+  out.fs = in[Reg::kFs], out.gs = in[Reg::kGs], out.fs_base = in[Reg::kFsBase],
+  out.gs_base = in[Reg::kGsBase];
   const ByteView bytes = bytes_of(status);
   return {"CORE", kNotePrstatus, Bytes(bytes.begin(), bytes.end())};
 }
@@ -145,10 +150,14 @@ Note qemu_note(const Registers& in) {
   QemuCpuState state{};
   state.version = 1;
   state.size = sizeof state;
-  state.rax = in[Reg::kRax], state.rbx = in[Reg::kRbx], state.rcx = in[Reg::kRcx], state.rdx = in[Reg::kRdx];
-  state.rsi = in[Reg::kRsi], state.rdi = in[Reg::kRdi], state.rsp = in[Reg::kRsp], state.rbp = in[Reg::kRbp];
-  state.r8 = in[Reg::kR8], state.r9 = in[Reg::kR9], state.r10 = in[Reg::kR10], state.r11 = in[Reg::kR11];
-  state.r12 = in[Reg::kR12], state.r13 = in[Reg::kR13], state.r14 = in[Reg::kR14], state.r15 = in[Reg::kR15];
+  state.rax = in[Reg::kRax], state.rbx = in[Reg::kRbx], state.rcx = in[Reg::kRcx],
+  state.rdx = in[Reg::kRdx];
+  state.rsi = in[Reg::kRsi], state.rdi = in[Reg::kRdi], state.rsp = in[Reg::kRsp],
+  state.rbp = in[Reg::kRbp];
+  state.r8 = in[Reg::kR8], state.r9 = in[Reg::kR9], state.r10 = in[Reg::kR10],
+  state.r11 = in[Reg::kR11];
+  state.r12 = in[Reg::kR12], state.r13 = in[Reg::kR13], state.r14 = in[Reg::kR14],
+  state.r15 = in[Reg::kR15];
   state.rip = in[Reg::kRip], state.rflags = in[Reg::kRflags];
   const auto segment = [&in](QemuSegment& out, Reg selector, std::optional<Reg> base) {
     out.selector = static_cast<std::uint32_t>(in[selector]);
@@ -158,9 +167,12 @@ Note qemu_note(const Registers& in) {
   segment(state.ds, Reg::kDs, std::nullopt), segment(state.es, Reg::kEs, std::nullopt);
   segment(state.fs, Reg::kFs, Reg::kFsBase), segment(state.gs, Reg::kGs, Reg::kGsBase);
   segment(state.ldt, Reg::kLdtr, Reg::kLdtrBase), segment(state.tr, Reg::kTr, Reg::kTrBase);
-  state.gdt.base = in[Reg::kGdtrBase], state.gdt.limit = static_cast<std::uint32_t>(in[Reg::kGdtrLimit]);
-  state.idt.base = in[Reg::kIdtrBase], state.idt.limit = static_cast<std::uint32_t>(in[Reg::kIdtrLimit]);
-  state.cr[0] = in[Reg::kCr0], state.cr[2] = in[Reg::kCr2], state.cr[3] = in[Reg::kCr3], state.cr[4] = in[Reg::kCr4];
+  state.gdt.base = in[Reg::kGdtrBase],
+  state.gdt.limit = static_cast<std::uint32_t>(in[Reg::kGdtrLimit]);
+  state.idt.base = in[Reg::kIdtrBase],
+  state.idt.limit = static_cast<std::uint32_t>(in[Reg::kIdtrLimit]);
+  state.cr[0] = in[Reg::kCr0], state.cr[2] = in[Reg::kCr2], state.cr[3] = in[Reg::kCr3],
+  state.cr[4] = in[Reg::kCr4];
   state.kernel_gs_base = in[Reg::kKernelGsBase];
   const ByteView bytes = bytes_of(state);
   return {"QEMU", 0, Bytes(bytes.begin(), bytes.end())};
@@ -170,7 +182,8 @@ std::vector<Registers> registers_from(const std::vector<Note>& notes) {
   std::vector<Registers> cpus;
   std::size_t qemu_notes = 0;
   for (const Note& note : notes) {
-    if (note.name == "CORE" && note.type == kNotePrstatus && note.contents.size() >= sizeof(Prstatus)) {
+    if (note.name == "CORE" && note.type == kNotePrstatus &&
+        note.contents.size() >= sizeof(Prstatus)) {
       Registers registers;
       registers.id = static_cast<std::uint32_t>(cpus.size());
       set_from_prstatus(registers, prefix_of<Prstatus>(note.contents).registers);

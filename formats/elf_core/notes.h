@@ -9,7 +9,8 @@
 
 namespace hvd::elf {
 
-/// All notes of a PT_NOTE segment; kCorrupt when one runs past the end, with those before it lost too.
+/// All notes of a PT_NOTE segment; kCorrupt when one runs past the end, with those before it lost
+/// too.
 Result<std::vector<Note>> parse_notes(ByteView segment);
 
 /// Name, contents and paddings as ELF wants them.
@@ -21,7 +22,8 @@ Note prstatus_note(const Registers& registers, std::uint32_t pid);
 /// The "QEMU" note of dump-guest-memory, which adds control registers and descriptor tables.
 Note qemu_note(const Registers& registers);
 
-/// One Registers per NT_PRSTATUS note in order, made complete by the n-th "QEMU" note where there is one.
+/// One Registers per NT_PRSTATUS note in order, made complete by the n-th "QEMU" note where there
+/// is one.
 std::vector<Registers> registers_from(const std::vector<Note>& notes);
 
 }  // namespace hvd::elf

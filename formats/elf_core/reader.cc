@@ -26,7 +26,8 @@ Result<std::uint64_t> header_count(const ByteSource& source, const FileHeader& h
   return std::uint64_t{section.info};
 }
 
-// The PT_LOADs by physical address. Several may show the same bytes at several virtual addresses; the first wins.
+// The PT_LOADs by physical address. Several may show the same bytes at several virtual addresses;
+// the first wins.
 class CoreMemory final : public PhysicalMemory {
  public:
   struct Load {
@@ -34,15 +35,17 @@ class CoreMemory final : public PhysicalMemory {
     std::uint64_t offset = 0;  // in the file
   };
 
-  CoreMemory(std::shared_ptr<const ByteSource> source, std::vector<Load> loads, std::vector<PhysRange> ranges)
+  CoreMemory(std::shared_ptr<const ByteSource> source, std::vector<Load> loads,
+             std::vector<PhysRange> ranges)
       : source_(std::move(source)), loads_(std::move(loads)), ranges_(std::move(ranges)) {}
 
   const std::vector<PhysRange>& ranges() const override { return ranges_; }
 
   Extent extent_at(PhysAddr at) const override {
     Extent extent;
-    const auto next = std::upper_bound(loads_.begin(), loads_.end(), at,
-                                       [](PhysAddr a, const Load& load) { return a < load.range.begin; });
+    const auto next =
+        std::upper_bound(loads_.begin(), loads_.end(), at,
+                         [](PhysAddr a, const Load& load) { return a < load.range.begin; });
     if (next != loads_.begin() && std::prev(next)->range.contains(at)) {
       const PhysRange& range = std::prev(next)->range;
       extent.kind = Extent::Kind::kStored;
@@ -65,11 +68,14 @@ class CoreMemory final : public PhysicalMemory {
   Result<std::size_t> read_some(PhysAddr at, MutableBytes out) const override {
     const Extent extent = extent_at(at);
     if (extent.kind != Extent::Kind::kStored) {
-      return Error{ErrorCode::kNotCaptured, "address " + hex(at.value) + " is not in the core file"};
+      return Error{ErrorCode::kNotCaptured,
+                   "address " + hex(at.value) + " is not in the core file"};
     }
-    const auto load = std::prev(std::upper_bound(loads_.begin(), loads_.end(), at,
-                                                 [](PhysAddr a, const Load& l) { return a < l.range.begin; }));
-    const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), extent.range.size));
+    const auto load =
+        std::prev(std::upper_bound(loads_.begin(), loads_.end(), at,
+                                   [](PhysAddr a, const Load& l) { return a < l.range.begin; }));
+    const auto size =
+        static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), extent.range.size));
     HVD_TRY(source_->read(load->offset + (at.value - load->range.begin.value), out.first(size)));
     return size;
   }
@@ -89,19 +95,23 @@ Result<Core> read_core(const ByteSource& source) {
                   6) != 0) {
     return Error{ErrorCode::kUnsupported, "not a 64-bit little-endian ELF file"};
   }
-  if (header.type != kTypeCore) return Error{ErrorCode::kUnsupported, "an ELF file, but not a core"};
+  if (header.type != kTypeCore)
+    return Error{ErrorCode::kUnsupported, "an ELF file, but not a core"};
   if (header.machine != kMachineX86_64) {
-    return Error{ErrorCode::kUnsupported,
-                 "a core of machine type " + std::to_string(header.machine) + "; only x86-64 is read"};
+    return Error{
+        ErrorCode::kUnsupported,
+        "a core of machine type " + std::to_string(header.machine) + "; only x86-64 is read"};
   }
   const std::uint64_t count = HVD_TRY(header_count(source, header));
   if (header.phentsize != sizeof(ProgramHeader) || count > kMaxHeaders) {
-    return Error{ErrorCode::kCorrupt, "the ELF header claims " + std::to_string(count) + " program headers of " +
+    return Error{ErrorCode::kCorrupt, "the ELF header claims " + std::to_string(count) +
+                                          " program headers of " +
                                           std::to_string(header.phentsize) + " bytes"};
   }
   Core core;
   const Bytes table = HVD_TRY(with_context(
-      source.read(header.phoff, static_cast<std::size_t>(count) * sizeof(ProgramHeader)), "program headers"));
+      source.read(header.phoff, static_cast<std::size_t>(count) * sizeof(ProgramHeader)),
+      "program headers"));
   ByteReader in(table, "program headers");
   for (std::uint64_t i = 0; i < count; ++i) core.headers.push_back(in.read<ProgramHeader>());
   HVD_TRY(in.finish());
@@ -111,10 +121,11 @@ Result<Core> read_core(const ByteSource& source) {
     notes_size += program.filesz;
     if (program.filesz > kMaxNotes || notes_size > kMaxNotes)
       return Error{ErrorCode::kCorrupt, "the ELF notes claim to be larger than any are"};
-    const Bytes segment =
-        HVD_TRY(with_context(source.read(program.offset, static_cast<std::size_t>(program.filesz)), "ELF notes"));
+    const Bytes segment = HVD_TRY(with_context(
+        source.read(program.offset, static_cast<std::size_t>(program.filesz)), "ELF notes"));
     auto notes = HVD_TRY(parse_notes(segment));
-    core.notes.insert(core.notes.end(), std::make_move_iterator(notes.begin()), std::make_move_iterator(notes.end()));
+    core.notes.insert(core.notes.end(), std::make_move_iterator(notes.begin()),
+                      std::make_move_iterator(notes.end()));
   }
   return core;
 }
@@ -130,7 +141,8 @@ Result<Image> open_core(std::shared_ptr<const ByteSource> source, const std::str
     if (program.type != kLoad || program.memsz == 0) continue;
     const PhysAddr begin{program.paddr};
     if (program.memsz > ~begin.value) {
-      image.problems.push_back("a program header at physical address " + hex(begin.value) + " is out of range");
+      image.problems.push_back("a program header at physical address " + hex(begin.value) +
+                               " is out of range");
       continue;
     }
     ranges.push_back({begin, program.memsz});
@@ -138,8 +150,8 @@ Result<Image> open_core(std::shared_ptr<const ByteSource> source, const std::str
     const std::uint64_t size = source->size();
     const std::uint64_t there = program.offset < size ? std::min(filesz, size - program.offset) : 0;
     if (there < filesz) {
-      image.problems.push_back("the file is cut short: " + human_size(filesz - there) + " at physical address " +
-                               hex(begin.value + there) + " are missing");
+      image.problems.push_back("the file is cut short: " + human_size(filesz - there) +
+                               " at physical address " + hex(begin.value + there) + " are missing");
       filesz = there;
     }
     if (filesz > 0) loads.push_back({{begin, filesz}, program.offset});
@@ -162,7 +174,8 @@ Result<Image> open_core(std::shared_ptr<const ByteSource> source, const std::str
   if (!image.problems.empty()) image.state = PartitionState::kIncomplete;
   image.notes = std::move(core.notes);
   image.registers = registers_from(image.notes);
-  image.memory = std::make_shared<CoreMemory>(std::move(source), std::move(merged), normalised(std::move(ranges)));
+  image.memory = std::make_shared<CoreMemory>(std::move(source), std::move(merged),
+                                              normalised(std::move(ranges)));
   return image;
 }
 

@@ -15,12 +15,16 @@ namespace {
 
 constexpr std::uint64_t kDataAlignment = 4096;
 constexpr std::size_t kBlock = 1u << 20;
-constexpr std::uint64_t kSlice = 64u << 20;  // what one thread copies at a time: a segment of an .hvd
+constexpr std::uint64_t kSlice = 64u
+                                 << 20;  // what one thread copies at a time: a segment of an .hvd
 constexpr std::size_t kMaxDamage = 100;
 
-std::uint64_t aligned(std::uint64_t at) { return (at + kDataAlignment - 1) / kDataAlignment * kDataAlignment; }
+std::uint64_t aligned(std::uint64_t at) {
+  return (at + kDataAlignment - 1) / kDataAlignment * kDataAlignment;
+}
 
-// Where each piece begins in the file. A piece keeps its offset within a page, so that p_offset and p_vaddr agree.
+// Where each piece begins in the file. A piece keeps its offset within a page, so that p_offset and
+// p_vaddr agree.
 std::vector<std::uint64_t> piece_offsets(const std::vector<PhysRange>& pieces, std::uint64_t at) {
   std::vector<std::uint64_t> offsets;
   for (const PhysRange& piece : pieces) {
@@ -45,7 +49,8 @@ FileHeader file_header(std::size_t program_headers) {
   header.phentsize = sizeof(ProgramHeader);
   header.phnum = static_cast<std::uint16_t>(std::min<std::size_t>(program_headers, kPhnumExtended));
   if (program_headers >= kPhnumExtended) {
-    // gABI: the count is then in the info of a lone section header, which stands behind the program headers.
+    // gABI: the count is then in the info of a lone section header, which stands behind the program
+    // headers.
     header.shoff = sizeof(FileHeader) + program_headers * sizeof(ProgramHeader);
     header.shentsize = sizeof(SectionHeader);
     header.shnum = 1;
@@ -65,7 +70,8 @@ std::vector<PhysRange> readable_pieces(const PhysicalMemory& memory) {
   for (const PhysRange& range : memory.ranges()) {
     for (std::uint64_t offset = 0; offset < range.size;) {
       const Extent extent = memory.extent_at(range.begin + offset);
-      const std::uint64_t size = std::clamp<std::uint64_t>(extent.range.size, 1, range.size - offset);
+      const std::uint64_t size =
+          std::clamp<std::uint64_t>(extent.range.size, 1, range.size - offset);
       if (extent.kind == Extent::Kind::kStored || extent.kind == Extent::Kind::kZero) {
         pieces.push_back({range.begin + offset, size});
       }
@@ -75,8 +81,9 @@ std::vector<PhysRange> readable_pieces(const PhysicalMemory& memory) {
   return normalised(std::move(pieces));
 }
 
-Result<void> copy_memory(const PhysicalMemory& memory, PhysRange range, OutputFile& file, std::uint64_t offset,
-                         Progress& progress, std::vector<std::string>& damage) {
+Result<void> copy_memory(const PhysicalMemory& memory, PhysRange range, OutputFile& file,
+                         std::uint64_t offset, Progress& progress,
+                         std::vector<std::string>& damage) {
   Bytes buffer(kBlock);
   for (std::uint64_t at = 0; at < range.size;) {
     const PhysAddr from = range.begin + at;
@@ -90,8 +97,10 @@ Result<void> copy_memory(const PhysicalMemory& memory, PhysRange range, OutputFi
       } else {
         // Find the damaged pages; the others are fine.
         for (std::uint64_t page = 0; page < size; page += kPageSize) {
-          const MutableBytes one = block.subspan(page, std::min<std::uint64_t>(kPageSize, size - page));
-          if (auto done = memory.read(from + page, one); done) HVD_TRY(file.write_at(offset + at + page, one));
+          const MutableBytes one =
+              block.subspan(page, std::min<std::uint64_t>(kPageSize, size - page));
+          if (auto done = memory.read(from + page, one); done)
+            HVD_TRY(file.write_at(offset + at + page, one));
           else tell(damage, done.error().message);
         }
       }
@@ -102,14 +111,15 @@ Result<void> copy_memory(const PhysicalMemory& memory, PhysRange range, OutputFi
   return {};
 }
 
-Result<void> write_core(const CorePlan& plan, const PhysicalMemory& memory, OutputFile& file, Progress& progress,
-                        std::vector<std::string>& damage) {
+Result<void> write_core(const CorePlan& plan, const PhysicalMemory& memory, OutputFile& file,
+                        Progress& progress, std::vector<std::string>& damage) {
   Bytes notes;
   for (const Note& note : plan.notes) append_note(notes, note);
   const std::size_t count = plan.loads.size() + 1;
   const FileHeader header = file_header(count);
   const bool extended = count >= kPhnumExtended;
-  const std::uint64_t notes_at = sizeof header + count * sizeof(ProgramHeader) + (extended ? sizeof(SectionHeader) : 0);
+  const std::uint64_t notes_at =
+      sizeof header + count * sizeof(ProgramHeader) + (extended ? sizeof(SectionHeader) : 0);
   const std::vector<std::uint64_t> offsets = piece_offsets(plan.pieces, notes_at + notes.size());
 
   ByteWriter head;
@@ -121,8 +131,9 @@ Result<void> write_core(const CorePlan& plan, const PhysicalMemory& memory, Outp
   note_header.align = 4;
   head.put(note_header);
   for (const LoadSegment& load : plan.loads) {
-    const auto next = std::upper_bound(plan.pieces.begin(), plan.pieces.end(), load.memory.begin,
-                                       [](PhysAddr at, const PhysRange& piece) { return at < piece.begin; });
+    const auto next =
+        std::upper_bound(plan.pieces.begin(), plan.pieces.end(), load.memory.begin,
+                         [](PhysAddr at, const PhysRange& piece) { return at < piece.begin; });
     const auto piece = static_cast<std::size_t>(std::prev(next) - plan.pieces.begin());
     ProgramHeader program{};
     program.type = kLoad;
@@ -141,7 +152,8 @@ Result<void> write_core(const CorePlan& plan, const PhysicalMemory& memory, Outp
   }
   head.put(ByteView(notes));
   HVD_TRY(file.write_at(0, head.view()));
-  const std::uint64_t end = plan.pieces.empty() ? notes_at + notes.size() : offsets.back() + plan.pieces.back().size;
+  const std::uint64_t end =
+      plan.pieces.empty() ? notes_at + notes.size() : offsets.back() + plan.pieces.back().size;
   HVD_TRY(file.resize(end));
 
   // Slices are copied side by side: opening sealed, compressed chunks is work for all cores.
@@ -153,7 +165,8 @@ Result<void> write_core(const CorePlan& plan, const PhysicalMemory& memory, Outp
   for (std::size_t i = 0; i < plan.pieces.size(); ++i) {
     const PhysRange& piece = plan.pieces[i];
     for (std::uint64_t at = 0; at < piece.size;) {
-      const std::uint64_t size = std::min(piece.size - at, kSlice - (piece.begin.value + at) % kSlice);
+      const std::uint64_t size =
+          std::min(piece.size - at, kSlice - (piece.begin.value + at) % kSlice);
       slices.push_back({{piece.begin + at, size}, offsets[i] + at});
       at += size;
     }

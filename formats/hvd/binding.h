@@ -7,8 +7,8 @@
 
 namespace hvd::format {
 
-/// Where a sealed piece stands. `part` tells a chunk's descriptor (0) from its data (1); class and codec are bound
-/// for chunk data and zero elsewhere.
+/// Where a sealed piece stands. `part` tells a chunk's descriptor (0) from its data (1); class and
+/// codec are bound for chunk data and zero elsewhere.
 struct Place {
   Hash file{};  // H(file header)
   RecordType type = RecordType::kChunk;

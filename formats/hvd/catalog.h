@@ -1,4 +1,5 @@
-// Catalog: where the records of a dump are, from its index or, when that is gone, from a scan of the whole file.
+// Catalog: where the records of a dump are, from its index or, when that is gone, from a scan of
+// the whole file.
 #pragma once
 
 #include <string>
@@ -20,11 +21,12 @@ struct Catalog {
   std::vector<std::string> problems;
 };
 
-/// O(1) work plus the index. kCorrupt when the footer or the index is missing or damaged: then scan.
+/// O(1) work plus the index. kCorrupt when the footer or the index is missing or damaged: then
+/// scan.
 Result<Catalog> read_index(const RecordReader& reader);
 
-/// Finds every intact record, looking for the next one after damage. Never fails: what is lost is in `problems`.
-/// `progress` may be null.
+/// Finds every intact record, looking for the next one after damage. Never fails: what is lost is
+/// in `problems`. `progress` may be null.
 Catalog scan(const RecordReader& reader, Progress* progress);
 
 }  // namespace hvd::format

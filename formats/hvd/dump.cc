@@ -29,7 +29,9 @@ std::vector<PhysRange> ranges_of(const json& facts) {
   const auto list = facts.find("ranges");
   if (list == facts.end() || !list->is_array()) return ranges;
   for (const json& item : *list) {
-    if (!item.is_array() || item.size() < 2 || !item[0].is_number_unsigned() || !item[1].is_number_unsigned()) continue;
+    if (!item.is_array() || item.size() < 2 || !item[0].is_number_unsigned() ||
+        !item[1].is_number_unsigned())
+      continue;
     if (item.size() > 2 && item[2].is_string() && item[2] != "ram") continue;
     ranges.push_back({PhysAddr{item[0].get<std::uint64_t>()}, item[1].get<std::uint64_t>()});
   }
@@ -45,7 +47,8 @@ Result<Registers> parse_registers(ByteView raw) {
   for (std::size_t i = 0; i < count; ++i) {
     const std::uint64_t value = in.read<le64>();
     // A newer writer may know more registers than we do.
-    if (i < kRegCount && i < 64 && ((header.known >> i) & 1)) registers.set(static_cast<Reg>(i), value);
+    if (i < kRegCount && i < 64 && ((header.known >> i) & 1))
+      registers.set(static_cast<Reg>(i), value);
   }
   HVD_TRY(in.finish());
   return registers;
@@ -75,7 +78,8 @@ Result<Dump> Dump::open(const std::string& path, bool scan_always) {
 Result<Dump> Dump::open(std::shared_ptr<const ByteSource> source, bool scan_always) {
   RecordReader reader = HVD_TRY(RecordReader::open(source));
   Dump dump(std::move(reader));
-  auto index = scan_always ? Result<Catalog>(Error{ErrorCode::kNotFound, ""}) : read_index(dump.reader_);
+  auto index =
+      scan_always ? Result<Catalog>(Error{ErrorCode::kNotFound, ""}) : read_index(dump.reader_);
   if (index) {
     dump.catalog_ = std::move(*index);
   } else {
@@ -94,8 +98,8 @@ PublicKey Dump::signer() const {
 }
 
 DumpPartition* Dump::by_number(std::uint32_t number) {
-  const auto at =
-      std::find_if(partitions_.begin(), partitions_.end(), [&](const DumpPartition& p) { return p.number == number; });
+  const auto at = std::find_if(partitions_.begin(), partitions_.end(),
+                               [&](const DumpPartition& p) { return p.number == number; });
   return at == partitions_.end() ? nullptr : &*at;
 }
 
@@ -117,7 +121,8 @@ void Dump::collect_partitions() {
 Result<void> Dump::read_visible(const RecordPlace& place) {
   if (static_cast<std::uint16_t>(place.type) > kLastRecordType) return read_unknown(place);
   const bool visible = place.type == RecordType::kDump || place.type == RecordType::kPartition ||
-                       place.type == RecordType::kKeySlot || place.type == RecordType::kPartitionEnd;
+                       place.type == RecordType::kKeySlot ||
+                       place.type == RecordType::kPartitionEnd;
   if (!visible) return {};
   const Record record = HVD_TRY(reader_.read_expected(place));
   if (place.type == RecordType::kDump) {
@@ -128,21 +133,24 @@ Result<void> Dump::read_visible(const RecordPlace& place) {
     const json object = parse_json_object(record.payload);
     const auto role = role_from(object.is_object() ? string_of(object, "role") : "");
     if (!role || by_number(place.partition)) {
-      return Error{ErrorCode::kCorrupt, "partition " + std::to_string(place.partition) + " has no valid header"};
+      return Error{ErrorCode::kCorrupt,
+                   "partition " + std::to_string(place.partition) + " has no valid header"};
     }
     DumpPartition partition;
     partition.number = place.partition;
     partition.name = string_of(object, "name");
     partition.role = *role;
-    // Anything but a plain `false` counts as sealed: then nothing is taken for plaintext by mistake.
+    // Anything but a plain `false` counts as sealed: then nothing is taken for plaintext by
+    // mistake.
     partition.sealed = object.value("sealed", json(true)) != json(false);
     partitions_.push_back(std::move(partition));
     return {};
   }
   DumpPartition* partition = by_number(place.partition);
   if (!partition) {
-    return Error{ErrorCode::kCorrupt,
-                 "a record belongs to partition " + std::to_string(place.partition) + ", which has no header"};
+    return Error{ErrorCode::kCorrupt, "a record belongs to partition " +
+                                          std::to_string(place.partition) +
+                                          ", which has no header"};
   }
   if (place.type == RecordType::kKeySlot) {
     ByteReader in(record.payload, "key slot");
@@ -157,7 +165,8 @@ Result<void> Dump::read_visible(const RecordPlace& place) {
   }
   const json object = parse_json_object(record.payload);
   const auto state = state_from(object.is_object() ? string_of(object, "state") : "");
-  if (!state) return Error{ErrorCode::kCorrupt, "partition " + partition->name + " ends in a damaged record"};
+  if (!state)
+    return Error{ErrorCode::kCorrupt, "partition " + partition->name + " ends in a damaged record"};
   partition->state = *state;
   partition->reason = string_of(object, "reason");
   partition->total_bytes = number_of(object, "total_bytes");
@@ -169,10 +178,12 @@ Result<void> Dump::read_visible(const RecordPlace& place) {
 Result<void> Dump::read_unknown(const RecordPlace& place) {
   const Record record = HVD_TRY(reader_.read_expected(place));
   if (!(record.header.flags & kFlagCritical)) return {};
-  const std::string why = "a later version of the format wrote it: it holds a critical record of unknown type " +
-                          std::to_string(record.header.type);
+  const std::string why =
+      "a later version of the format wrote it: it holds a critical record of unknown type " +
+      std::to_string(record.header.type);
   for (DumpPartition& partition : partitions_) {
-    if (place.partition == kNoPartition || place.partition == partition.number) partition.refused = why;
+    if (place.partition == kNoPartition || place.partition == partition.number)
+      partition.refused = why;
   }
   return Error{ErrorCode::kUnsupported, why};
 }
@@ -183,17 +194,19 @@ Result<const DumpPartition*> Dump::find(const std::string& name) const {
     if (partition.name == name) return &partition;
     names += (names.empty() ? "" : ", ") + partition.name;
   }
-  return Error{ErrorCode::kNotFound,
-               "the dump has no partition " + name + "; it has: " + (names.empty() ? "none" : names)};
+  return Error{ErrorCode::kNotFound, "the dump has no partition " + name +
+                                         "; it has: " + (names.empty() ? "none" : names)};
 }
 
-Result<std::shared_ptr<const Opener>> Dump::unlock(const DumpPartition& partition, const KeyProvider& keys) const {
+Result<std::shared_ptr<const Opener>> Dump::unlock(const DumpPartition& partition,
+                                                   const KeyProvider& keys) const {
   if (!partition.sealed) return std::shared_ptr<const Opener>();
   auto opener = keys.unlock(id(), partition.number, partition.slots);
   if (!opener && partition.damaged_slots > 0 && opener.error().code == ErrorCode::kAuthentication) {
-    return Error{ErrorCode::kCorrupt, "partition " + partition.name +
-                                          ": damaged key slot: " + std::to_string(partition.damaged_slots) +
-                                          " of its key slots cannot be read, and no other one fits"};
+    return Error{ErrorCode::kCorrupt,
+                 "partition " + partition.name +
+                     ": damaged key slot: " + std::to_string(partition.damaged_slots) +
+                     " of its key slots cannot be read, and no other one fits"};
   }
   if (!opener) return std::move(opener).error().in("partition " + partition.name);
   return std::shared_ptr<const Opener>(std::move(*opener));
@@ -212,7 +225,8 @@ Result<Image> Dump::image(const DumpPartition& partition, const KeyProvider& key
   return image;
 }
 
-SegmentTable Dump::segments_of(const DumpPartition& partition, const Opener* opener, Image& image) const {
+SegmentTable Dump::segments_of(const DumpPartition& partition, const Opener* opener,
+                               Image& image) const {
   SegmentTable table;
   const auto problem = [&](const Error& error) { image.problems.push_back(error.message); };
   for (const RecordPlace& place : catalog_.records) {
@@ -256,8 +270,8 @@ SegmentTable Dump::segments_of(const DumpPartition& partition, const Opener* ope
   return table;
 }
 
-std::optional<std::uint64_t> Dump::read_details(const DumpPartition& partition, const Opener* opener,
-                                                Image& image) const {
+std::optional<std::uint64_t> Dump::read_details(const DumpPartition& partition,
+                                                const Opener* opener, Image& image) const {
   std::optional<std::uint64_t> segments;
   for (const RecordPlace& place : catalog_.records) {
     if (place.partition != partition.number) continue;
@@ -278,7 +292,8 @@ std::optional<std::uint64_t> Dump::read_details(const DumpPartition& partition, 
         const Registers registers = HVD_TRY(parse_registers(raw));
         image.registers.push_back(registers);
       } else if (parse_json_object(raw).is_discarded()) {
-        return Error{ErrorCode::kCorrupt, "the facts of partition " + partition.name + " are not a JSON object"};
+        return Error{ErrorCode::kCorrupt,
+                     "the facts of partition " + partition.name + " are not a JSON object"};
       } else if (place.type == RecordType::kFacts) {
         image.facts = to_string(raw);
       } else {
@@ -292,7 +307,8 @@ std::optional<std::uint64_t> Dump::read_details(const DumpPartition& partition, 
         }
         if (number_of(summary, "notes") != image.notes.size() ||
             number_of(summary, "registers") != image.registers.size()) {
-          return Error{ErrorCode::kCorrupt, "partition " + partition.name + " has lost notes or registers"};
+          return Error{ErrorCode::kCorrupt,
+                       "partition " + partition.name + " has lost notes or registers"};
         }
       }
       return {};
@@ -305,9 +321,11 @@ std::optional<std::uint64_t> Dump::read_details(const DumpPartition& partition, 
   return segments;
 }
 
-Result<Image> Dump::image(const DumpPartition& partition, std::shared_ptr<const Opener> opener) const {
+Result<Image> Dump::image(const DumpPartition& partition,
+                          std::shared_ptr<const Opener> opener) const {
   if (!partition.refused.empty()) {
-    return Error{ErrorCode::kUnsupported, "partition " + partition.name + " cannot be read: " + partition.refused};
+    return Error{ErrorCode::kUnsupported,
+                 "partition " + partition.name + " cannot be read: " + partition.refused};
   }
   Image image;
   image.name = partition.name;
@@ -315,22 +333,26 @@ Result<Image> Dump::image(const DumpPartition& partition, std::shared_ptr<const 
   image.state = partition.state;
   image.state_reason = partition.reason;
   image.facts = "{}";
-  const std::optional<std::uint64_t> expected_segments = read_details(partition, opener.get(), image);
+  const std::optional<std::uint64_t> expected_segments =
+      read_details(partition, opener.get(), image);
   SegmentTable segments = segments_of(partition, opener.get(), image);
   const json facts = parse_json_object(as_bytes(image.facts));
   std::vector<PhysRange> ranges = facts.is_object() ? ranges_of(facts) : std::vector<PhysRange>();
   if (ranges.empty()) {
-    for (const auto& [segment, place] : segments) ranges.push_back({PhysAddr{segment * kSegmentBytes}, kSegmentBytes});
+    for (const auto& [segment, place] : segments)
+      ranges.push_back({PhysAddr{segment * kSegmentBytes}, kSegmentBytes});
     ranges = normalised(std::move(ranges));
   }
   if (expected_segments && *expected_segments != segments.size()) {
-    image.problems.push_back("the page map names " + std::to_string(segments.size()) + " segments of memory but " +
-                             std::to_string(*expected_segments) + " were written");
+    image.problems.push_back("the page map names " + std::to_string(segments.size()) +
+                             " segments of memory but " + std::to_string(*expected_segments) +
+                             " were written");
   }
   const bool exact = string_of(facts, "address_space") == "process";
-  const bool torn = partition.state == PartitionState::kIncomplete || expected_segments != segments.size();
-  image.memory = std::make_shared<HvdMemory>(reader_, std::move(opener), partition.number, std::move(segments),
-                                             std::move(ranges), exact, torn);
+  const bool torn =
+      partition.state == PartitionState::kIncomplete || expected_segments != segments.size();
+  image.memory = std::make_shared<HvdMemory>(reader_, std::move(opener), partition.number,
+                                             std::move(segments), std::move(ranges), exact, torn);
   return image;
 }
 

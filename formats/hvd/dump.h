@@ -30,8 +30,8 @@ struct DumpPartition {
 
 class Dump {
  public:
-  /// Reads the index, or scans the file when there is none (`scan_always` insists on a scan). Only a file that is no
-  /// .hvd, or a newer one, fails; damage is in problems().
+  /// Reads the index, or scans the file when there is none (`scan_always` insists on a scan). Only
+  /// a file that is no .hvd, or a newer one, fails; damage is in problems().
   static Result<Dump> open(const std::string& path, bool scan_always = false);
   static Result<Dump> open(std::shared_ptr<const ByteSource> source, bool scan_always = false);
 
@@ -49,13 +49,15 @@ class Dump {
   /// The partition of that name; kNotFound naming those there are.
   Result<const DumpPartition*> find(const std::string& name) const;
 
-  /// Everything about one partition. A sealed one that `keys` cannot open gives its visible part with `locked` set
-  /// and the reason as the first of its problems; use unlock() to make that an error instead.
+  /// Everything about one partition. A sealed one that `keys` cannot open gives its visible part
+  /// with `locked` set and the reason as the first of its problems; use unlock() to make that an
+  /// error instead.
   Result<Image> image(const DumpPartition& partition, const KeyProvider& keys) const;
   Result<Image> image(const DumpPartition& partition, std::shared_ptr<const Opener> opener) const;
 
   /// The opener for a sealed partition, null for one in the clear.
-  Result<std::shared_ptr<const Opener>> unlock(const DumpPartition& partition, const KeyProvider& keys) const;
+  Result<std::shared_ptr<const Opener>> unlock(const DumpPartition& partition,
+                                               const KeyProvider& keys) const;
 
  private:
   explicit Dump(RecordReader reader) : reader_(std::move(reader)) {}
@@ -63,9 +65,11 @@ class Dump {
   Result<void> read_visible(const RecordPlace& place);
   Result<void> read_unknown(const RecordPlace& place);
   DumpPartition* by_number(std::uint32_t number);
-  SegmentTable segments_of(const DumpPartition& partition, const Opener* opener, Image& image) const;
+  SegmentTable segments_of(const DumpPartition& partition, const Opener* opener,
+                           Image& image) const;
   /// Returns how many segments the partition's summary says there are, when there is one.
-  std::optional<std::uint64_t> read_details(const DumpPartition& partition, const Opener* opener, Image& image) const;
+  std::optional<std::uint64_t> read_details(const DumpPartition& partition, const Opener* opener,
+                                            Image& image) const;
 
   RecordReader reader_;
   Catalog catalog_;

@@ -44,24 +44,28 @@ Result<SigningKey> SigningKey::parse(std::string_view text) {
     const auto seed = from_hex(text.substr(kKeyFileWord.size()));
     if (seed && seed->size() == crypto_sign_SEEDBYTES) return from_seed(u8(ByteView(*seed)));
   }
-  return Error{ErrorCode::kInvalidArgument, "not a signing key (expected \"hvdump-signing-key\" and 64 hex digits)"};
+  return Error{ErrorCode::kInvalidArgument,
+               "not a signing key (expected \"hvdump-signing-key\" and 64 hex digits)"};
 }
 
 std::string SigningKey::text() const {
-  return std::string(kKeyFileWord) + hex_bytes(std::as_bytes(std::span(secret_)).first(crypto_sign_SEEDBYTES)) + "\n";
+  return std::string(kKeyFileWord) +
+         hex_bytes(std::as_bytes(std::span(secret_)).first(crypto_sign_SEEDBYTES)) + "\n";
 }
 
 Signature SigningKey::sign(std::string_view purpose, const DumpId& dump, const Hash& what) const {
   const Bytes message = signed_message(purpose, dump, what);
   Signature signature{};
-  crypto_sign_detached(signature.data(), nullptr, u8(ByteView(message)), message.size(), secret_.data());
+  crypto_sign_detached(signature.data(), nullptr, u8(ByteView(message)), message.size(),
+                       secret_.data());
   return signature;
 }
 
-bool signature_ok(const PublicKey& key, std::string_view purpose, const DumpId& dump, const Hash& what,
-                  const Signature& signature) {
+bool signature_ok(const PublicKey& key, std::string_view purpose, const DumpId& dump,
+                  const Hash& what, const Signature& signature) {
   const Bytes message = signed_message(purpose, dump, what);
-  return crypto_sign_verify_detached(signature.data(), u8(ByteView(message)), message.size(), key.data()) == 0;
+  return crypto_sign_verify_detached(signature.data(), u8(ByteView(message)), message.size(),
+                                     key.data()) == 0;
 }
 
 Hash hash_of(ByteView bytes) {
@@ -72,7 +76,8 @@ Hash hash_of(ByteView bytes) {
 
 Hash keyed_hash(const DumpId& dump, ByteView bytes) {
   Hash out{};
-  crypto_generichash_blake2b(out.data(), out.size(), u8(bytes), bytes.size(), dump.data(), dump.size());
+  crypto_generichash_blake2b(out.data(), out.size(), u8(bytes), bytes.size(), dump.data(),
+                             dump.size());
   return out;
 }
 
@@ -83,13 +88,17 @@ Hash leaf_of(const DumpId& dump, const RecordHeader& header, const Hash& payload
   return keyed_hash(dump, std::as_bytes(std::span(message)));
 }
 
-void set_check(RecordHeader& header, const Hash& leaf) { std::memcpy(header.check, leaf.data(), sizeof header.check); }
+void set_check(RecordHeader& header, const Hash& leaf) {
+  std::memcpy(header.check, leaf.data(), sizeof header.check);
+}
 
 bool check_matches(const RecordHeader& header, const Hash& leaf) {
   return std::memcmp(header.check, leaf.data(), sizeof header.check) == 0;
 }
 
-Hash checkpoint_node(const DumpId& dump, ByteView unsigned_payload) { return keyed_hash(dump, unsigned_payload); }
+Hash checkpoint_node(const DumpId& dump, ByteView unsigned_payload) {
+  return keyed_hash(dump, unsigned_payload);
+}
 
 std::array<unsigned char, 16> file_header_check(const FileHeader& header) {
   std::array<unsigned char, 16> out{};
@@ -112,7 +121,8 @@ Result<void> check_footer_signature(const FileHeader& header, const Footer& foot
   Signature signature{};
   std::memcpy(signer.data(), header.signer, signer.size());
   std::memcpy(signature.data(), footer.signature, signature.size());
-  const Hash what = keyed_hash(dump, bytes_of(footer).first(sizeof footer - sizeof footer.signature));
+  const Hash what =
+      keyed_hash(dump, bytes_of(footer).first(sizeof footer - sizeof footer.signature));
   if (signature_ok(signer, kFooterPurpose, dump, what, signature)) return {};
   return Error{ErrorCode::kCorrupt, "footer: the signature is wrong"};
 }

@@ -39,13 +39,13 @@ class SigningKey {
 inline constexpr std::string_view kCheckpointPurpose = "hvdump checkpoint v1";
 inline constexpr std::string_view kFooterPurpose = "hvdump footer v1";
 
-bool signature_ok(const PublicKey& key, std::string_view purpose, const DumpId& dump, const Hash& what,
-                  const Signature& signature);
+bool signature_ok(const PublicKey& key, std::string_view purpose, const DumpId& dump,
+                  const Hash& what, const Signature& signature);
 
 /// BLAKE2b-256, unkeyed.
 Hash hash_of(ByteView bytes);
-/// BLAKE2b-256 keyed with the dump's id, so that no record of another dump, or one that a guest keeps in its
-/// memory, can pass for one of this dump.
+/// BLAKE2b-256 keyed with the dump's id, so that no record of another dump, or one that a guest
+/// keeps in its memory, can pass for one of this dump.
 Hash keyed_hash(const DumpId& dump, ByteView bytes);
 
 /// A record's leaf: over the header without `check`, and the hash of the payload.

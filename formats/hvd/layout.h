@@ -1,5 +1,5 @@
-// The .hvd byte layout and nothing else: constants and wire structs. SPEC.md is normative; the section that
-// defines each part is named beside it.
+// The .hvd byte layout and nothing else: constants and wire structs. SPEC.md is normative; the
+// section that defines each part is named beside it.
 #pragma once
 
 #include <array>
@@ -33,7 +33,8 @@ inline constexpr std::uint32_t kNoPartition = 0xffffffff;
 inline constexpr std::uint32_t kMaxPayload = 16u << 20;
 inline constexpr std::size_t kAlignment = 8;
 
-inline constexpr std::uint16_t kFlagCritical = 1;  // a reader that does not know the type must refuse the dump
+inline constexpr std::uint16_t kFlagCritical =
+    1;  // a reader that does not know the type must refuse the dump
 inline constexpr std::uint16_t kFlagSealed = 2;
 inline constexpr std::uint16_t kKnownFlags = kFlagCritical | kFlagSealed;
 
@@ -91,7 +92,8 @@ struct ChunkHeader {
 };
 static_assert(sizeof(ChunkHeader) == 8 && WireStruct<ChunkHeader>);
 
-struct ChunkDescriptor {  // followed by page_count le16 page numbers within the segment, strictly increasing
+struct ChunkDescriptor {  // followed by page_count le16 page numbers within the segment, strictly
+                          // increasing
   le32 segment;
   unsigned char page_class;
   unsigned char codec;

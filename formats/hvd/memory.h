@@ -11,10 +11,12 @@
 
 namespace hvd::format {
 
-/// Where a segment's pages are: its map record or, when that was lost, the chunks that a scan found.
+/// Where a segment's pages are: its map record or, when that was lost, the chunks that a scan
+/// found.
 struct SegmentPlace {
   std::uint64_t map_offset = 0;  // 0 when the map was lost
-  /// After a scan: where each chunk was found, by ordinal. Bytes lost before it make the map's own offsets wrong.
+  /// After a scan: where each chunk was found, by ordinal. Bytes lost before it make the map's own
+  /// offsets wrong.
   std::unordered_map<std::uint32_t, std::uint64_t> chunk_offsets;
   std::vector<std::pair<MapChunk, ChunkContents>> salvaged;
 };
@@ -22,11 +24,11 @@ using SegmentTable = std::unordered_map<std::uint32_t, SegmentPlace>;
 
 class HvdMemory final : public PhysicalMemory {
  public:
-  /// `opener` is null for a partition in the clear. `exact`: the ranges bound what was captured to the byte (a process
-  /// partition); else the maps alone say what is there. `torn`: a segment that the table does not name is lost
-  /// instead of a hole.
-  HvdMemory(RecordReader reader, std::shared_ptr<const Opener> opener, std::uint32_t partition, SegmentTable segments,
-            std::vector<PhysRange> ranges, bool exact, bool torn);
+  /// `opener` is null for a partition in the clear. `exact`: the ranges bound what was captured to
+  /// the byte (a process partition); else the maps alone say what is there. `torn`: a segment that
+  /// the table does not name is lost instead of a hole.
+  HvdMemory(RecordReader reader, std::shared_ptr<const Opener> opener, std::uint32_t partition,
+            SegmentTable segments, std::vector<PhysRange> ranges, bool exact, bool torn);
 
   const std::vector<PhysRange>& ranges() const override { return ranges_; }
   Extent extent_at(PhysAddr at) const override;

@@ -33,14 +33,14 @@ Compressed compress(Codec wanted, int level, ByteView raw) {
   std::size_t size = 0;
   if (wanted == Codec::kZstd) {
     out.data.resize(ZSTD_compressBound(raw.size()));
-    const std::size_t got =
-        ZSTD_compressCCtx(compressor(), out.data.data(), out.data.size(), raw.data(), raw.size(), level);
+    const std::size_t got = ZSTD_compressCCtx(compressor(), out.data.data(), out.data.size(),
+                                              raw.data(), raw.size(), level);
     if (!ZSTD_isError(got)) size = got;
   } else if (wanted == Codec::kLz4) {
     out.data.resize(static_cast<std::size_t>(LZ4_compressBound(static_cast<int>(raw.size()))));
-    size = static_cast<std::size_t>(
-        LZ4_compress_default(reinterpret_cast<const char*>(raw.data()), reinterpret_cast<char*>(out.data.data()),
-                             static_cast<int>(raw.size()), static_cast<int>(out.data.size())));
+    size = static_cast<std::size_t>(LZ4_compress_default(
+        reinterpret_cast<const char*>(raw.data()), reinterpret_cast<char*>(out.data.data()),
+        static_cast<int>(raw.size()), static_cast<int>(out.data.size())));
   }
   if (size == 0 || size > raw.size() - raw.size() / 32) {
     out.data.assign(raw.begin(), raw.end());
@@ -53,8 +53,8 @@ Compressed compress(Codec wanted, int level, ByteView raw) {
 
 Result<Bytes> decompress(std::uint8_t codec, ByteView data, std::size_t raw_size) {
   const auto damaged = [&](std::size_t got) {
-    return Error{ErrorCode::kCorrupt,
-                 "compressed data gives " + std::to_string(got) + " bytes instead of " + std::to_string(raw_size)};
+    return Error{ErrorCode::kCorrupt, "compressed data gives " + std::to_string(got) +
+                                          " bytes instead of " + std::to_string(raw_size)};
   };
   switch (static_cast<Codec>(codec)) {
     case Codec::kNone:
@@ -62,16 +62,17 @@ Result<Bytes> decompress(std::uint8_t codec, ByteView data, std::size_t raw_size
       return Bytes(data.begin(), data.end());
     case Codec::kLz4: {
       Bytes out(raw_size);
-      const int got =
-          LZ4_decompress_safe(reinterpret_cast<const char*>(data.data()), reinterpret_cast<char*>(out.data()),
-                              static_cast<int>(data.size()), static_cast<int>(out.size()));
+      const int got = LZ4_decompress_safe(
+          reinterpret_cast<const char*>(data.data()), reinterpret_cast<char*>(out.data()),
+          static_cast<int>(data.size()), static_cast<int>(out.size()));
       if (got < 0 || static_cast<std::size_t>(got) != raw_size)
         return damaged(got < 0 ? 0 : static_cast<std::size_t>(got));
       return out;
     }
     case Codec::kZstd: {
       Bytes out(raw_size);
-      const std::size_t got = ZSTD_decompressDCtx(decompressor(), out.data(), out.size(), data.data(), data.size());
+      const std::size_t got =
+          ZSTD_decompressDCtx(decompressor(), out.data(), out.size(), data.data(), data.size());
       if (ZSTD_isError(got) || got != raw_size) return damaged(ZSTD_isError(got) ? 0 : got);
       return out;
     }
@@ -93,7 +94,8 @@ Result<Bytes> unpack(ByteView packed, const std::string& what) {
   const ByteView data = in.rest();
   HVD_TRY(in.finish());
   if (header.raw_size > kMaxRaw) {
-    return Error{ErrorCode::kCorrupt, what + ": raw_size " + std::to_string(header.raw_size) + " is above the limit"};
+    return Error{ErrorCode::kCorrupt,
+                 what + ": raw_size " + std::to_string(header.raw_size) + " is above the limit"};
   }
   return with_context(decompress(header.codec, data, header.raw_size), what);
 }

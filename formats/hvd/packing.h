@@ -12,10 +12,12 @@ struct Compressed {
   Bytes data;
 };
 
-/// Compresses with `wanted` (`level` is zstd's); stores as it is when that does not save at least one part in 32.
+/// Compresses with `wanted` (`level` is zstd's); stores as it is when that does not save at least
+/// one part in 32.
 Compressed compress(Codec wanted, int level, ByteView raw);
 
-/// Exactly `raw_size` bytes, or kCorrupt. The caller has bounded `raw_size`; kUnsupported for an unknown codec.
+/// Exactly `raw_size` bytes, or kCorrupt. The caller has bounded `raw_size`; kUnsupported for an
+/// unknown codec.
 Result<Bytes> decompress(std::uint8_t codec, ByteView data, std::size_t raw_size);
 
 /// A metadata block: header, then the bytes, compressed when it pays.

@@ -21,10 +21,12 @@ class PageMap {
   static Result<PageMap> parse(ByteView raw, std::uint32_t segment);
 
   /// For salvage: a map that knows only the chunks that were found. Every other page is unknown.
-  static PageMap from_chunks(std::uint32_t segment, const std::vector<std::pair<MapChunk, ChunkContents>>& chunks);
+  static PageMap from_chunks(std::uint32_t segment,
+                             const std::vector<std::pair<MapChunk, ChunkContents>>& chunks);
 
   std::uint32_t segment() const { return segment_; }
-  /// kStateHole, kStateRepeat (already followed: never returned), kStateAbsent + reason, or kStateStored + class.
+  /// kStateHole, kStateRepeat (already followed: never returned), kStateAbsent + reason, or
+  /// kStateStored + class.
   std::uint8_t state(std::uint32_t page) const { return states_[page]; }
   /// False for a salvaged map: pages that are not stored may be zero, absent or lost.
   bool complete() const { return complete_; }

@@ -1,5 +1,5 @@
-// Reading single records: framing, check, sealing. Offsets come from untrusted places, so each record proves what
-// it is.
+// Reading single records: framing, check, sealing. Offsets come from untrusted places, so each
+// record proves what it is.
 #pragma once
 
 #include <memory>
@@ -47,13 +47,17 @@ class RecordReader {
   /// The same without proving the check of a sealed record, whose own seal proves more.
   Result<Record> read_expected(const RecordPlace& place) const;
 
-  /// The packed block of a metadata record, opened and unpacked. `opener` is null exactly for partitions in the clear;
-  /// a record that is sealed there, or is not in a sealed one, is kCorrupt.
+  /// The packed block of a metadata record, opened and unpacked. `opener` is null exactly for
+  /// partitions in the clear; a record that is sealed there, or is not in a sealed one, is
+  /// kCorrupt.
   Result<Bytes> block(const Record& record, const Opener* opener) const;
 
  private:
   RecordReader(std::shared_ptr<const ByteSource> source, const FileHeader& header)
-      : source_(std::move(source)), header_(header), dump_(dump_id_of(header)), file_hash_(file_header_hash(header)) {}
+      : source_(std::move(source)),
+        header_(header),
+        dump_(dump_id_of(header)),
+        file_hash_(file_header_hash(header)) {}
   Result<Record> read_framed(std::uint64_t file_offset) const;
   Result<void> prove_check(const Record& record) const;
 
@@ -72,9 +76,11 @@ struct ChunkContents {
 };
 
 /// Reads a chunk's descriptor; needs the map key of a sealed partition.
-Result<ChunkContents> chunk_descriptor(const RecordReader& reader, const Record& record, const Opener* opener);
-/// Reads a chunk's pages, 4096 bytes each in the descriptor's order; needs the class key of a sealed partition.
-Result<Bytes> chunk_pages(const RecordReader& reader, const Record& record, const ChunkContents& contents,
-                          const Opener* opener);
+Result<ChunkContents> chunk_descriptor(const RecordReader& reader, const Record& record,
+                                       const Opener* opener);
+/// Reads a chunk's pages, 4096 bytes each in the descriptor's order; needs the class key of a
+/// sealed partition.
+Result<Bytes> chunk_pages(const RecordReader& reader, const Record& record,
+                          const ChunkContents& contents, const Opener* opener);
 
 }  // namespace hvd::format

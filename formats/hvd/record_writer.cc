@@ -7,8 +7,10 @@
 
 namespace hvd::format {
 
-Result<std::unique_ptr<RecordWriter>> RecordWriter::start(std::unique_ptr<ByteSink> sink, const DumpId& dump,
-                                                          std::uint64_t created_ns, const SigningKey& key) {
+Result<std::unique_ptr<RecordWriter>> RecordWriter::start(std::unique_ptr<ByteSink> sink,
+                                                          const DumpId& dump,
+                                                          std::uint64_t created_ns,
+                                                          const SigningKey& key) {
   std::unique_ptr<RecordWriter> writer(new RecordWriter(std::move(sink), dump, key));
   FileHeader header{};
   std::memcpy(header.magic, kFileMagic.data(), kFileMagic.size());
@@ -32,17 +34,20 @@ std::uint64_t RecordWriter::bytes_written() const {
   return offset_;
 }
 
-Result<std::uint64_t> RecordWriter::append(RecordType type, std::uint16_t flags, std::uint32_t partition,
-                                           std::uint64_t sequence, ByteView payload) {
+Result<std::uint64_t> RecordWriter::append(RecordType type, std::uint16_t flags,
+                                           std::uint32_t partition, std::uint64_t sequence,
+                                           ByteView payload) {
   const Hash payload_hash = hash_of(payload);
   std::lock_guard lock(mutex_);
-  const std::uint64_t at = HVD_TRY(append_locked(type, flags, partition, sequence, payload, payload_hash));
+  const std::uint64_t at =
+      HVD_TRY(append_locked(type, flags, partition, sequence, payload, payload_hash));
   if (leaves_.size() >= kCheckpointEvery) HVD_TRY(checkpoint_locked());
   return at;
 }
 
-Result<std::uint64_t> RecordWriter::append_locked(RecordType type, std::uint16_t flags, std::uint32_t partition,
-                                                  std::uint64_t sequence, ByteView payload, const Hash& payload_hash) {
+Result<std::uint64_t> RecordWriter::append_locked(RecordType type, std::uint16_t flags,
+                                                  std::uint32_t partition, std::uint64_t sequence,
+                                                  ByteView payload, const Hash& payload_hash) {
   assert(payload.size() <= kMaxPayload);
   if (broken_) return *broken_;
   RecordHeader header{};
@@ -101,8 +106,8 @@ Result<void> RecordWriter::checkpoint_locked() {
   node_ = checkpoint_node(dump_, payload.view());
   const Signature signature = key_.sign(kCheckpointPurpose, dump_, node_);
   payload.put(std::as_bytes(std::span(signature)));
-  checkpoint_offset_ = HVD_TRY(append_locked(RecordType::kCheckpoint, kFlagCritical, kNoPartition, first_leaf_,
-                                             payload.view(), hash_of(payload.view())));
+  checkpoint_offset_ = HVD_TRY(append_locked(RecordType::kCheckpoint, kFlagCritical, kNoPartition,
+                                             first_leaf_, payload.view(), hash_of(payload.view())));
   leaves_.clear();
   first_leaf_ = number_;
   return {};
@@ -115,11 +120,12 @@ Result<void> RecordWriter::finish() {
   for (const IndexEntry& entry : index_) index.put(entry);
   if (index.size() > kMaxPayload) {
     // Never lose a dump for its index: a reader recovers all of it by scanning.
-    return Error{ErrorCode::kUnsupported, "the dump has more records than an index can hold; it can still be read"};
+    return Error{ErrorCode::kUnsupported,
+                 "the dump has more records than an index can hold; it can still be read"};
   }
   Footer footer{};
-  footer.index_offset =
-      HVD_TRY(append_locked(RecordType::kIndex, kFlagCritical, kNoPartition, 0, index.view(), hash_of(index.view())));
+  footer.index_offset = HVD_TRY(append_locked(RecordType::kIndex, kFlagCritical, kNoPartition, 0,
+                                              index.view(), hash_of(index.view())));
   HVD_TRY(checkpoint_locked());
   footer.checkpoint_offset = checkpoint_offset_;
   footer.record_count = number_ + 1;
@@ -128,8 +134,8 @@ Result<void> RecordWriter::finish() {
   const ByteView unsigned_part = bytes_of(footer).first(sizeof footer - sizeof footer.signature);
   const Signature signature = key_.sign(kFooterPurpose, dump_, keyed_hash(dump_, unsigned_part));
   std::memcpy(footer.signature, signature.data(), signature.size());
-  HVD_TRY(
-      append_locked(RecordType::kFooter, kFlagCritical, kNoPartition, 0, bytes_of(footer), hash_of(bytes_of(footer))));
+  HVD_TRY(append_locked(RecordType::kFooter, kFlagCritical, kNoPartition, 0, bytes_of(footer),
+                        hash_of(bytes_of(footer))));
   return sink_->sync();
 }
 

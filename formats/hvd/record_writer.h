@@ -15,14 +15,15 @@ namespace hvd::format {
 class RecordWriter {
  public:
   /// Writes the file header.
-  static Result<std::unique_ptr<RecordWriter>> start(std::unique_ptr<ByteSink> sink, const DumpId& dump,
-                                                     std::uint64_t created_ns, const SigningKey& key);
+  static Result<std::unique_ptr<RecordWriter>> start(std::unique_ptr<ByteSink> sink,
+                                                     const DumpId& dump, std::uint64_t created_ns,
+                                                     const SigningKey& key);
 
-  /// Appends one record and returns its file offset. Safe to call from several threads; the payload is hashed
-  /// outside the lock. After a failed write every further call fails the same way. Requires
-  /// payload.size() <= kMaxPayload.
-  Result<std::uint64_t> append(RecordType type, std::uint16_t flags, std::uint32_t partition, std::uint64_t sequence,
-                               ByteView payload);
+  /// Appends one record and returns its file offset. Safe to call from several threads; the payload
+  /// is hashed outside the lock. After a failed write every further call fails the same way.
+  /// Requires payload.size() <= kMaxPayload.
+  Result<std::uint64_t> append(RecordType type, std::uint16_t flags, std::uint32_t partition,
+                               std::uint64_t sequence, ByteView payload);
 
   /// Signs everything appended so far and makes it durable.
   Result<void> checkpoint();
@@ -39,7 +40,8 @@ class RecordWriter {
   RecordWriter(std::unique_ptr<ByteSink> sink, const DumpId& dump, const SigningKey& key)
       : sink_(std::move(sink)), dump_(dump), key_(key) {}
   Result<std::uint64_t> append_locked(RecordType type, std::uint16_t flags, std::uint32_t partition,
-                                      std::uint64_t sequence, ByteView payload, const Hash& payload_hash);
+                                      std::uint64_t sequence, ByteView payload,
+                                      const Hash& payload_hash);
   Result<void> checkpoint_locked();
 
   mutable std::mutex mutex_;

@@ -7,7 +7,8 @@
 namespace hvd::format {
 namespace {
 
-// A quick fingerprint: equal pages have equal ones; that different pages share one costs a hash, nothing else.
+// A quick fingerprint: equal pages have equal ones; that different pages share one costs a hash,
+// nothing else.
 std::uint64_t fingerprint(ByteView page) {
   std::array<std::uint64_t, 4> lanes{1, 2, 3, 4};
   for (std::size_t at = 0; at < page.size(); at += 32) {
@@ -26,12 +27,14 @@ std::uint64_t fingerprint(ByteView page) {
 SegmentWriter::SegmentWriter(PartitionWriter& partition, std::uint32_t segment)
     : partition_(partition), segment_(segment), states_(kSegmentPages, kStateHole) {}
 
-// Repeats are looked for inside the segment and class only: a page never refers to one under another key, and the
-// table does not grow with the guest. The bytes of earlier pages are gone by the time a copy comes, so equality needs
-// a strong hash; computing it for each page would cost more than compressing it. Hence the second copy of a page is
-// stored once more, with its hash, and only from the third on a reference does.
+// Repeats are looked for inside the segment and class only: a page never refers to one under
+// another key, and the table does not grow with the guest. The bytes of earlier pages are gone by
+// the time a copy comes, so equality needs a strong hash; computing it for each page would cost
+// more than compressing it. Hence the second copy of a page is stored once more, with its hash, and
+// only from the third on a reference does.
 bool SegmentWriter::record_repeat(std::uint32_t page, PageClass page_class, ByteView contents) {
-  const auto [entry, is_new] = seen_[static_cast<std::size_t>(page_class)].try_emplace(fingerprint(contents));
+  const auto [entry, is_new] =
+      seen_[static_cast<std::size_t>(page_class)].try_emplace(fingerprint(contents));
   if (is_new) return false;
   Seen& seen = entry->second;
   const Hash hash = hash_of(contents);
@@ -71,8 +74,8 @@ Result<void> SegmentWriter::flush(PageClass page_class) {
   entry.page_class = static_cast<unsigned char>(page_class);
   entry.page_count = static_cast<std::uint16_t>(pending.pages.size());
   entry.ordinal = static_cast<std::uint32_t>(chunks_.size());
-  entry.file_offset =
-      HVD_TRY(partition_.put_chunk(segment_, entry.ordinal, page_class, pending.pages, pending.contents));
+  entry.file_offset = HVD_TRY(
+      partition_.put_chunk(segment_, entry.ordinal, page_class, pending.pages, pending.contents));
   chunks_.push_back(entry);
   pending.pages.clear();
   pending.contents.clear();
@@ -112,8 +115,10 @@ Result<void> SegmentWriter::finish() {
   ++partition_.totals_.segments;
   partition_.totals_.chunks += chunks_.size();
   partition_.totals_.repeat_pages += mine.repeat_pages;
-  for (std::size_t i = 0; i < kPageClassCount; ++i) partition_.totals_.stored_pages[i] += mine.stored_pages[i];
-  for (std::size_t i = 0; i < kAbsenceCount; ++i) partition_.totals_.absent_pages[i] += mine.absent_pages[i];
+  for (std::size_t i = 0; i < kPageClassCount; ++i)
+    partition_.totals_.stored_pages[i] += mine.stored_pages[i];
+  for (std::size_t i = 0; i < kAbsenceCount; ++i)
+    partition_.totals_.absent_pages[i] += mine.absent_pages[i];
   return {};
 }
 

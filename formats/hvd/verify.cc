@@ -15,7 +15,8 @@ struct Checkpoint {
 };
 
 // Parses and checks the signature.
-Result<Checkpoint> open_checkpoint(const Dump& dump, const Record& record, const PublicKey& signer) {
+Result<Checkpoint> open_checkpoint(const Dump& dump, const Record& record,
+                                   const PublicKey& signer) {
   const std::string what = "checkpoint at byte " + std::to_string(record.file_offset);
   ByteReader in(record.payload, what);
   Checkpoint checkpoint;
@@ -43,12 +44,14 @@ Result<Checkpoint> open_checkpoint(const Dump& dump, const Record& record, const
   return checkpoint;
 }
 
-Result<void> check_footer(const Dump& dump, const Record& record, const Hash& node, std::uint64_t checkpoint_offset) {
+Result<void> check_footer(const Dump& dump, const Record& record, const Hash& node,
+                          std::uint64_t checkpoint_offset) {
   ByteReader in(record.payload, "footer");
   const auto footer = in.read<Footer>();
   HVD_TRY(in.finish_exact());
   HVD_TRY(check_footer_signature(dump.reader().file_header(), footer));
-  if (std::memcmp(footer.node, node.data(), node.size()) != 0 || footer.record_count != record.header.number + 1 ||
+  if (std::memcmp(footer.node, node.data(), node.size()) != 0 ||
+      footer.record_count != record.header.number + 1 ||
       footer.checkpoint_offset != checkpoint_offset || footer.file_size != record.end()) {
     return Error{ErrorCode::kCorrupt, "footer: it was made for other contents"};
   }
@@ -67,39 +70,46 @@ bool index_agrees(const RecordReader& reader, const Catalog& scanned) {
   for (const RecordPlace& place : scanned.unused) {
     if (place.type != RecordType::kChunk && place.type != RecordType::kMap) there.push_back(place);
   }
-  std::erase_if(there, [index_at](const RecordPlace& place) { return place.file_offset >= index_at; });
-  const auto by_offset = [](const RecordPlace& a, const RecordPlace& b) { return a.file_offset < b.file_offset; };
+  std::erase_if(there,
+                [index_at](const RecordPlace& place) { return place.file_offset >= index_at; });
+  const auto by_offset = [](const RecordPlace& a, const RecordPlace& b) {
+    return a.file_offset < b.file_offset;
+  };
   std::sort(there.begin(), there.end(), by_offset);
   std::sort(entries.begin(), entries.end(), by_offset);
   return std::equal(there.begin(), there.end(), entries.begin(), entries.end(),
                     [](const RecordPlace& a, const RecordPlace& b) {
-                      return a.file_offset == b.file_offset && a.type == b.type && a.partition == b.partition &&
-                             a.sequence == b.sequence;
+                      return a.file_offset == b.file_offset && a.type == b.type &&
+                             a.partition == b.partition && a.sequence == b.sequence;
                     });
 }
 
 }  // namespace
 
-Verification verify(const Dump& dump, const std::optional<PublicKey>& expected, Progress* progress) {
+Verification verify(const Dump& dump, const std::optional<PublicKey>& expected,
+                    Progress* progress) {
   Verification result;
   result.signer = dump.signer();
   const PublicKey& signer = result.signer;  // another one than expected is a problem of its own
-  if (expected && *expected != result.signer) result.problems.push_back("the dump was signed by another key");
+  if (expected && *expected != result.signer)
+    result.problems.push_back("the dump was signed by another key");
 
   const Catalog catalog = scan(dump.reader(), progress);
   result.problems.insert(result.problems.end(), catalog.problems.begin(), catalog.problems.end());
   std::vector<RecordPlace> places = catalog.records;
   places.insert(places.end(), catalog.memory_records.begin(), catalog.memory_records.end());
   places.insert(places.end(), catalog.unused.begin(), catalog.unused.end());
-  std::sort(places.begin(), places.end(),
-            [](const RecordPlace& a, const RecordPlace& b) { return a.file_offset < b.file_offset; });
+  std::sort(places.begin(), places.end(), [](const RecordPlace& a, const RecordPlace& b) {
+    return a.file_offset < b.file_offset;
+  });
 
   Hash node = file_header_hash(dump.reader().file_header());
   std::uint64_t checkpoint_offset = 0;
   std::vector<std::pair<std::uint64_t, Hash>> pending;  // record number, leaf
   for (const RecordPlace& place : places) {
     const auto record = dump.reader().read(place.file_offset);
-    if (!record) continue;  // the scan has read it a moment ago; a vanishing one is not counted as intact
+    if (!record)
+      continue;  // the scan has read it a moment ago; a vanishing one is not counted as intact
     ++result.records;
     if (place.type == RecordType::kFooter) {
       const auto good = check_footer(dump, *record, node, checkpoint_offset);
@@ -120,16 +130,21 @@ Verification verify(const Dump& dump, const std::optional<PublicKey>& expected, 
       node = checkpoint->node;
       for (const auto& [number, leaf] : pending) {
         const std::uint64_t index = number - checkpoint->header.first_record;
-        if (index < checkpoint->leaves.size() && checkpoint->leaves[index] == leaf) ++result.signed_records;
-        else result.problems.push_back("record " + std::to_string(number) + " is not the one that was signed");
+        if (index < checkpoint->leaves.size() && checkpoint->leaves[index] == leaf)
+          ++result.signed_records;
+        else
+          result.problems.push_back("record " + std::to_string(number) +
+                                    " is not the one that was signed");
       }
       if (pending.size() < checkpoint->leaves.size()) {
         result.problems.push_back(std::to_string(checkpoint->leaves.size() - pending.size()) +
-                                  " signed records before byte " + std::to_string(place.file_offset) + " are missing");
+                                  " signed records before byte " +
+                                  std::to_string(place.file_offset) + " are missing");
       }
       pending.clear();
     } else {
-      pending.emplace_back(record->header.number, leaf_of(dump.id(), record->header, hash_of(record->payload)));
+      pending.emplace_back(record->header.number,
+                           leaf_of(dump.id(), record->header, hash_of(record->payload)));
     }
   }
   result.unsigned_records = pending.size();
@@ -148,7 +163,8 @@ Result<void> verify_record(const Dump& dump, const Record& record) {
     const std::uint64_t index = number - checkpoint.header.first_record;
     if (index >= checkpoint.leaves.size()) continue;
     if (checkpoint.leaves[index] != leaf_of(dump.id(), record.header, hash_of(record.payload))) {
-      return Error{ErrorCode::kAuthentication, "record " + std::to_string(number) + " is not the one that was signed"};
+      return Error{ErrorCode::kAuthentication,
+                   "record " + std::to_string(number) + " is not the one that was signed"};
     }
     return {};
   }

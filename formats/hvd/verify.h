@@ -1,4 +1,5 @@
-// Verification of a dump's signatures, with no key but the agent's public one (SPEC.md, "Integrity").
+// Verification of a dump's signatures, with no key but the agent's public one (SPEC.md,
+// "Integrity").
 #pragma once
 
 #include <optional>
@@ -20,8 +21,9 @@ struct Verification {
   bool good() const { return complete && problems.empty() && unsigned_records == 0; }
 };
 
-/// Reads the whole dump. `expected` is the agent's public key, when the caller knows it from elsewhere: without it a
-/// good result says that nothing changed since the dump was signed, not who signed it.
+/// Reads the whole dump. `expected` is the agent's public key, when the caller knows it from
+/// elsewhere: without it a good result says that nothing changed since the dump was signed, not who
+/// signed it.
 Verification verify(const Dump& dump, const std::optional<PublicKey>& expected, Progress* progress);
 
 /// Proves one record through its checkpoint alone: `number` is its place among the file's records.

@@ -16,7 +16,9 @@ namespace {
 using nlohmann::json;
 
 // Hostile names and sentences are bytes, not always UTF-8.
-std::string text_of(const json& object) { return object.dump(-1, ' ', false, json::error_handler_t::replace); }
+std::string text_of(const json& object) {
+  return object.dump(-1, ' ', false, json::error_handler_t::replace);
+}
 
 }  // namespace
 
@@ -24,36 +26,42 @@ Result<DumpInfo> new_dump_info(std::string agent_json) {
   if (sodium_init() < 0) return Error{ErrorCode::kIo, "the system gives no usable randomness"};
   DumpInfo info;
   randombytes_buf(info.id.data(), info.id.size());
-  info.created_ns =
-      static_cast<std::uint64_t>(std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
+  info.created_ns = static_cast<std::uint64_t>(
+      std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
   info.agent_json = std::move(agent_json);
   return info;
 }
 
-Result<std::unique_ptr<DumpWriter>> DumpWriter::create(std::unique_ptr<ByteSink> sink, const DumpInfo& info,
+Result<std::unique_ptr<DumpWriter>> DumpWriter::create(std::unique_ptr<ByteSink> sink,
+                                                       const DumpInfo& info,
                                                        const SigningKey& key) {
   auto records = HVD_TRY(RecordWriter::start(std::move(sink), info.id, info.created_ns, key));
-  HVD_TRY(records->append(RecordType::kDump, kFlagCritical, kNoPartition, 0, as_bytes(info.agent_json)));
+  HVD_TRY(records->append(RecordType::kDump, kFlagCritical, kNoPartition, 0,
+                          as_bytes(info.agent_json)));
   return std::unique_ptr<DumpWriter>(new DumpWriter(std::move(records)));
 }
 
-Result<std::unique_ptr<PartitionWriter>> DumpWriter::begin_partition(const PartitionInfo& info,
-                                                                     std::shared_ptr<const Sealer> sealer,
-                                                                     const std::vector<KeySlot>& slots) {
+Result<std::unique_ptr<PartitionWriter>> DumpWriter::begin_partition(
+    const PartitionInfo& info, std::shared_ptr<const Sealer> sealer,
+    const std::vector<KeySlot>& slots) {
   const std::uint32_t number = next_partition_++;
-  const json header{{"name", info.name}, {"role", name_of(info.role)}, {"sealed", sealer != nullptr}};
-  HVD_TRY(records_->append(RecordType::kPartition, kFlagCritical, number, 0, as_bytes(text_of(header))));
+  const json header{
+      {"name", info.name}, {"role", name_of(info.role)}, {"sealed", sealer != nullptr}};
+  HVD_TRY(records_->append(RecordType::kPartition, kFlagCritical, number, 0,
+                           as_bytes(text_of(header))));
   for (std::size_t i = 0; i < slots.size(); ++i) {
     ByteWriter slot;
-    slot.u16(static_cast<std::uint16_t>(slots[i].recipient.size())).put(as_bytes(slots[i].recipient));
+    slot.u16(static_cast<std::uint16_t>(slots[i].recipient.size()))
+        .put(as_bytes(slots[i].recipient));
     slot.put(ByteView(slots[i].blob));
     HVD_TRY(records_->append(RecordType::kKeySlot, kFlagCritical, number, i, slot.view()));
   }
-  return std::unique_ptr<PartitionWriter>(new PartitionWriter(*records_, info, number, std::move(sealer)));
+  return std::unique_ptr<PartitionWriter>(
+      new PartitionWriter(*records_, info, number, std::move(sealer)));
 }
 
-Result<std::uint64_t> PartitionWriter::put_block(RecordType type, std::uint64_t sequence, ByteView raw,
-                                                 std::uint16_t flags) {
+Result<std::uint64_t> PartitionWriter::put_block(RecordType type, std::uint64_t sequence,
+                                                 ByteView raw, std::uint16_t flags) {
   if (raw.size() > kMaxRaw) {
     return Error{ErrorCode::kUnsupported,
                  "a metadata block of " + std::to_string(raw.size()) + " bytes is above the limit"};
@@ -89,7 +97,8 @@ Result<void> PartitionWriter::registers(const Registers& registers) {
   header.id = registers.id;
   header.register_count = static_cast<std::uint32_t>(kRegCount);
   std::uint64_t known = 0;
-  for (std::size_t i = 0; i < kRegCount; ++i) known |= std::uint64_t{registers.knows(static_cast<Reg>(i))} << i;
+  for (std::size_t i = 0; i < kRegCount; ++i)
+    known |= std::uint64_t{registers.knows(static_cast<Reg>(i))} << i;
   header.known = known;
   ByteWriter raw;
   raw.put(header);
@@ -102,14 +111,17 @@ Result<SegmentWriter> PartitionWriter::segment(std::uint32_t number) {
   std::lock_guard lock(mutex_);
   const auto at = std::lower_bound(begun_.begin(), begun_.end(), number);
   if (at != begun_.end() && *at == number) {
-    return Error{ErrorCode::kInvalidArgument, "segment " + std::to_string(number) + " was already written"};
+    return Error{ErrorCode::kInvalidArgument,
+                 "segment " + std::to_string(number) + " was already written"};
   }
   begun_.insert(at, number);
   return SegmentWriter(*this, number);
 }
 
-Result<std::uint64_t> PartitionWriter::put_chunk(std::uint32_t segment, std::uint32_t ordinal, PageClass page_class,
-                                                 const std::vector<std::uint16_t>& pages, ByteView contents) {
+Result<std::uint64_t> PartitionWriter::put_chunk(std::uint32_t segment, std::uint32_t ordinal,
+                                                 PageClass page_class,
+                                                 const std::vector<std::uint16_t>& pages,
+                                                 ByteView contents) {
   Compressed body = compress(info_.codec, info_.level, contents);
   ChunkDescriptor descriptor{};
   descriptor.segment = segment;
@@ -120,7 +132,8 @@ Result<std::uint64_t> PartitionWriter::put_chunk(std::uint32_t segment, std::uin
   raw_descriptor.put(descriptor);
   for (std::uint16_t page : pages) raw_descriptor.u16(page);
 
-  Place place{records_.file_hash(), RecordType::kChunk, partition_, std::uint64_t{segment} << 16 | ordinal};
+  Place place{records_.file_hash(), RecordType::kChunk, partition_,
+              std::uint64_t{segment} << 16 | ordinal};
   Bytes payload(sizeof(ChunkHeader));
   std::uint16_t flags = kFlagCritical;
   if (sealer_) {
@@ -150,19 +163,22 @@ Result<void> PartitionWriter::end(PartitionState state, const std::string& reaso
   std::uint64_t blocks = 0;
   for (std::size_t at = 0; at < maps_.size(); at += kMapIndexEntries, ++blocks) {
     ByteWriter raw;
-    for (std::size_t i = at; i < std::min(maps_.size(), at + kMapIndexEntries); ++i) raw.put(maps_[i]);
+    for (std::size_t i = at; i < std::min(maps_.size(), at + kMapIndexEntries); ++i)
+      raw.put(maps_[i]);
     HVD_TRY(put_block(RecordType::kMapIndex, blocks, raw.view()));
   }
   json by_class = json::object(), absent = json::object();
   std::uint64_t stored = totals_.repeat_pages;
   for (std::size_t i = 0; i < kPageClassCount; ++i) {
     stored += totals_.stored_pages[i];
-    if (totals_.stored_pages[i]) by_class[std::string(name_of(static_cast<PageClass>(i)))] = totals_.stored_pages[i];
+    if (totals_.stored_pages[i])
+      by_class[std::string(name_of(static_cast<PageClass>(i)))] = totals_.stored_pages[i];
   }
   std::uint64_t missing = 0;
   for (std::size_t i = 0; i < kAbsenceCount; ++i) {
     missing += totals_.absent_pages[i];
-    if (totals_.absent_pages[i]) absent[std::string(name_of(static_cast<Absence>(i)))] = totals_.absent_pages[i];
+    if (totals_.absent_pages[i])
+      absent[std::string(name_of(static_cast<Absence>(i)))] = totals_.absent_pages[i];
   }
   const json summary{{"segments", totals_.segments},
                      {"chunks", totals_.chunks},
@@ -178,7 +194,8 @@ Result<void> PartitionWriter::end(PartitionState state, const std::string& reaso
                      {"reason", reason},
                      {"total_bytes", (stored + missing) * kPageBytes},
                      {"stored_bytes", stored * kPageBytes}};
-  HVD_TRY(records_.append(RecordType::kPartitionEnd, kFlagCritical, partition_, 0, as_bytes(text_of(outcome))));
+  HVD_TRY(records_.append(RecordType::kPartitionEnd, kFlagCritical, partition_, 0,
+                          as_bytes(text_of(outcome))));
   return records_.checkpoint();
 }
 

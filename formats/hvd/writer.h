@@ -1,7 +1,8 @@
 // DumpWriter: writes an .hvd, partition by partition, front to back.
 //
-// Partitions may be open side by side, and a partition's segments may be written from several threads; memory in
-// use is a few chunk buffers per segment being written, whatever the size of the dump.
+// Partitions may be open side by side, and a partition's segments may be written from several
+// threads; memory in use is a few chunk buffers per segment being written, whatever the size of the
+// dump.
 #pragma once
 
 #include <memory>
@@ -37,11 +38,11 @@ struct PartitionInfo {
 
 class DumpWriter {
  public:
-  static Result<std::unique_ptr<DumpWriter>> create(std::unique_ptr<ByteSink> sink, const DumpInfo& info,
-                                                    const SigningKey& key);
+  static Result<std::unique_ptr<DumpWriter>> create(std::unique_ptr<ByteSink> sink,
+                                                    const DumpInfo& info, const SigningKey& key);
 
-  /// Opens a partition. `sealer` null: in the clear. The key slots are written first, so that a torn dump opens.
-  /// The partition must not outlive the DumpWriter.
+  /// Opens a partition. `sealer` null: in the clear. The key slots are written first, so that a
+  /// torn dump opens. The partition must not outlive the DumpWriter.
   Result<std::unique_ptr<PartitionWriter>> begin_partition(const PartitionInfo& info,
                                                            std::shared_ptr<const Sealer> sealer,
                                                            const std::vector<KeySlot>& slots);
@@ -60,12 +61,13 @@ class DumpWriter {
   std::uint32_t next_partition_ = 0;
 };
 
-/// Collects the pages of one segment and writes each class's chunk as soon as it is full, then the map.
+/// Collects the pages of one segment and writes each class's chunk as soon as it is full, then the
+/// map.
 class SegmentWriter {
  public:
-  /// Pages must be given in increasing order. `page` is the number within the segment; `contents` 4096 bytes.
-  /// A page of zeros becomes absent with reason zero; the third and later copies of a page in this segment and
-  /// class become repeats.
+  /// Pages must be given in increasing order. `page` is the number within the segment; `contents`
+  /// 4096 bytes. A page of zeros becomes absent with reason zero; the third and later copies of a
+  /// page in this segment and class become repeats.
   Result<void> store(std::uint32_t page, PageClass page_class, ByteView contents);
   void absent(std::uint32_t page, Absence reason);
 
@@ -95,7 +97,8 @@ class SegmentWriter {
   std::array<std::unordered_map<std::uint64_t, Seen>, kPageClassCount> seen_;
 };
 
-/// What a partition turned out to hold; the reader shows it, and a truncated partition cannot match it.
+/// What a partition turned out to hold; the reader shows it, and a truncated partition cannot match
+/// it.
 struct PartitionTotals {
   std::uint64_t segments = 0;
   std::uint64_t chunks = 0;
@@ -106,7 +109,8 @@ struct PartitionTotals {
 
 class PartitionWriter {
  public:
-  /// A JSON object: uuid, address space, ranges, machine (SPEC.md, "FACTS"). Once, before the segments.
+  /// A JSON object: uuid, address space, ranges, machine (SPEC.md, "FACTS"). Once, before the
+  /// segments.
   Result<void> facts(const std::string& json);
   Result<void> note(const Note& note);
   Result<void> registers(const Registers& registers);
@@ -114,8 +118,10 @@ class PartitionWriter {
   /// Each segment at most once; the writer refuses a second time, since its nonces would repeat.
   Result<SegmentWriter> segment(std::uint32_t number);
 
-  /// Writes the map index and the totals. `problems` are sentences for the reader. No call may follow.
-  Result<void> end(PartitionState state, const std::string& reason, const std::vector<std::string>& problems);
+  /// Writes the map index and the totals. `problems` are sentences for the reader. No call may
+  /// follow.
+  Result<void> end(PartitionState state, const std::string& reason,
+                   const std::vector<std::string>& problems);
 
   std::uint32_t number() const { return partition_; }
   bool sealed() const { return sealer_ != nullptr; }
@@ -125,12 +131,17 @@ class PartitionWriter {
   friend class SegmentWriter;
   PartitionWriter(RecordWriter& records, PartitionInfo info, std::uint32_t partition,
                   std::shared_ptr<const Sealer> sealer)
-      : records_(records), info_(std::move(info)), partition_(partition), sealer_(std::move(sealer)) {}
+      : records_(records),
+        info_(std::move(info)),
+        partition_(partition),
+        sealer_(std::move(sealer)) {}
 
   /// Packs, seals when the partition is sealed, appends.
-  Result<std::uint64_t> put_block(RecordType type, std::uint64_t sequence, ByteView raw, std::uint16_t flags = 0);
-  Result<std::uint64_t> put_chunk(std::uint32_t segment, std::uint32_t ordinal, PageClass page_class,
-                                  const std::vector<std::uint16_t>& pages, ByteView contents);
+  Result<std::uint64_t> put_block(RecordType type, std::uint64_t sequence, ByteView raw,
+                                  std::uint16_t flags = 0);
+  Result<std::uint64_t> put_chunk(std::uint32_t segment, std::uint32_t ordinal,
+                                  PageClass page_class, const std::vector<std::uint16_t>& pages,
+                                  ByteView contents);
 
   RecordWriter& records_;
   const PartitionInfo info_;

@@ -34,17 +34,20 @@ class KdumpMemory final : public PhysicalMemory {
       return extent;
     }
     std::byte probe{};
-    extent.kind = read_some(at, MutableBytes(&probe, 1)) ? Extent::Kind::kStored : Extent::Kind::kAbsent;
+    extent.kind =
+        read_some(at, MutableBytes(&probe, 1)) ? Extent::Kind::kStored : Extent::Kind::kAbsent;
     extent.range = {at, std::min(kPageSize - at.value % kPageSize, all.size - at.value)};
     return extent;
   }
 
  private:
   Result<std::size_t> read_some(PhysAddr at, MutableBytes out) const override {
-    const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), kPageSize - at.value % kPageSize));
+    const auto size = static_cast<std::size_t>(
+        std::min<std::uint64_t>(out.size(), kPageSize - at.value % kPageSize));
     std::size_t got = size;
     std::lock_guard lock(mutex_);  // one context, one reader at a time
-    const kdump_status status = kdump_read(context_.get(), KDUMP_MACHPHYSADDR, at.value, out.data(), &got);
+    const kdump_status status =
+        kdump_read(context_.get(), KDUMP_MACHPHYSADDR, at.value, out.data(), &got);
     if (status == KDUMP_OK && got == size) return size;
     const ErrorCode code = status == KDUMP_ERR_NODATA    ? ErrorCode::kNotCaptured
                            : status == KDUMP_ERR_CORRUPT ? ErrorCode::kCorrupt
@@ -69,7 +72,8 @@ std::optional<std::uint64_t> number(kdump_ctx_t* context, const std::string& key
 
 std::vector<Registers> read_registers(kdump_ctx_t* context) {
   std::vector<Registers> out;
-  const std::uint64_t count = std::min<std::uint64_t>(number(context, "cpu.number").value_or(0), 8192);
+  const std::uint64_t count =
+      std::min<std::uint64_t>(number(context, "cpu.number").value_or(0), 8192);
   for (std::uint64_t cpu = 0; cpu < count; ++cpu) {
     Registers registers;
     registers.id = static_cast<std::uint32_t>(cpu);
@@ -96,7 +100,8 @@ Result<Image> open_kdumpfile(const std::string& path, const std::string& name) {
   if (!context) return Error{ErrorCode::kIo, "libkdumpfile does not start"};
   // A mapping of a file that is shorter than it claims is a signal instead of an error.
   kdump_set_number_attr(context.get(), KDUMP_ATTR_FILE_MMAP_POLICY, KDUMP_MMAP_NEVER);
-  if (kdump_set_number_attr(context.get(), KDUMP_ATTR_FILE_FD, static_cast<kdump_num_t>(file.get())) != KDUMP_OK) {
+  if (kdump_set_number_attr(context.get(), KDUMP_ATTR_FILE_FD,
+                            static_cast<kdump_num_t>(file.get())) != KDUMP_OK) {
     return Error{ErrorCode::kUnsupported, path + ": " + kdump_get_err(context.get())};
   }
   const char* arch = nullptr;
@@ -118,7 +123,8 @@ Result<Image> open_kdumpfile(const std::string& path, const std::string& name) {
   const std::uint64_t pages = number(context.get(), "max_pfn").value_or(0);
   if (pages > (std::uint64_t{1} << 46))
     return Error{ErrorCode::kCorrupt, path + ": claims more memory than addresses reach"};
-  image.memory = std::make_shared<KdumpMemory>(std::move(file), std::move(context), pages * kPageSize);
+  image.memory =
+      std::make_shared<KdumpMemory>(std::move(file), std::move(context), pages * kPageSize);
   return image;
 }
 

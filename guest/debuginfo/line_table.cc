@@ -18,7 +18,8 @@ LineTable::~LineTable() = default;
 
 Result<std::unique_ptr<LineTable>> LineTable::open(const std::string& file, std::uint64_t slide) {
   std::error_code ignored;
-  if (!std::filesystem::is_regular_file(file, ignored)) return Error{ErrorCode::kNotFound, file + " does not exist"};
+  if (!std::filesystem::is_regular_file(file, ignored))
+    return Error{ErrorCode::kNotFound, file + " does not exist"};
   std::unique_ptr<LineTable> table(new LineTable);
   // Paths as the kernel's sources have them ("kernel/panic.c"), not where somebody built them.
   llvm::symbolize::LLVMSymbolizer::Options options;

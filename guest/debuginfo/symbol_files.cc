@@ -35,7 +35,8 @@ Result<std::string> find_vmlinux(const std::vector<std::string>& places, const s
                place + "/lib/modules/" + release + "/vmlinux",
                place + "/usr/lib/debug/lib/modules/" + release + "/vmlinux"};
       if (build_id.size() > 2) {
-        names.push_back(place + "/.build-id/" + build_id.substr(0, 2) + "/" + build_id.substr(2) + ".debug");
+        names.push_back(place + "/.build-id/" + build_id.substr(0, 2) + "/" + build_id.substr(2) +
+                        ".debug");
       }
     }
     for (const std::string& name : names) {
@@ -45,7 +46,8 @@ Result<std::string> find_vmlinux(const std::vector<std::string>& places, const s
       rejected += "; " + name + " is of build " + id.value_or("unknown");
     }
   }
-  return Error{ErrorCode::kNotFound, "no vmlinux of " + release + " (build " + build_id + ") found" + rejected};
+  return Error{ErrorCode::kNotFound,
+               "no vmlinux of " + release + " (build " + build_id + ") found" + rejected};
 }
 
 }  // namespace hvd

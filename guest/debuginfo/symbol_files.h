@@ -9,9 +9,10 @@
 
 namespace hvd {
 
-/// Looks in each folder (or at each file) for a vmlinux of that build id, under the names distributions use: vmlinux,
-/// vmlinux-RELEASE, boot/vmlinux-RELEASE, usr/lib/debug/..., .build-id/ab/cdef.debug. An empty `build_id` accepts the
-/// release's name. kNotFound saying where it looked and what did not match.
+/// Looks in each folder (or at each file) for a vmlinux of that build id, under the names
+/// distributions use: vmlinux, vmlinux-RELEASE, boot/vmlinux-RELEASE, usr/lib/debug/...,
+/// .build-id/ab/cdef.debug. An empty `build_id` accepts the release's name. kNotFound saying where
+/// it looked and what did not match.
 Result<std::string> find_vmlinux(const std::vector<std::string>& places, const std::string& release,
                                  const std::string& build_id);
 

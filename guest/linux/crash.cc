@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::string_view kPanic = "Kernel panic - not syncing: ";
 
-// What the kernel prints first when something goes wrong (arch/x86/mm/fault.c, lib/bug.c, kernel/watchdog.c, ...).
+// What the kernel prints first when something goes wrong (arch/x86/mm/fault.c, lib/bug.c,
+// kernel/watchdog.c, ...).
 constexpr std::array<std::string_view, 12> kCauses{"BUG: ",
                                                    "kernel BUG at ",
                                                    "Oops: ",
@@ -71,13 +72,15 @@ bool is_machinery(std::string_view name) {
                                                            "bust_spinlocks",
                                                            "native_stop_other_cpus"};
   if (std::find(kNames.begin(), kNames.end(), name) != kNames.end()) return true;
-  return name.starts_with("asm_exc_") || name.starts_with("pvpanic_") || name.starts_with("__pvpanic") ||
-         name.starts_with("asm_sysvec_") || name.starts_with("panic_");
+  return name.starts_with("asm_exc_") || name.starts_with("pvpanic_") ||
+         name.starts_with("__pvpanic") || name.starts_with("asm_sysvec_") ||
+         name.starts_with("panic_");
 }
 
 std::string without_suffix(std::string_view name) {
   for (std::string_view suffix : {".cold", ".constprop.", ".isra.", ".part."}) {
-    if (const std::size_t at = name.find(suffix); at != std::string_view::npos) name = name.substr(0, at);
+    if (const std::size_t at = name.find(suffix); at != std::string_view::npos)
+      name = name.substr(0, at);
   }
   return std::string(name);
 }
@@ -95,14 +98,17 @@ Crash find_crash(const Kernel& kernel, const std::vector<LogRecord>& log) {
       crash.time_ns = record.time_ns;
       break;
     }
-    const bool is_cause =
-        std::any_of(kCauses.begin(), kCauses.end(), [&](std::string_view c) { return line.starts_with(c); });
+    const bool is_cause = std::any_of(kCauses.begin(), kCauses.end(),
+                                      [&](std::string_view c) { return line.starts_with(c); });
     if (!is_cause) continue;
-    const bool hang = line.find("lockup") != std::string::npos || line.find("Watchdog detected") != std::string::npos;
+    const bool hang = line.find("lockup") != std::string::npos ||
+                      line.find("Watchdog detected") != std::string::npos;
     const bool fatal = !line.starts_with("Out of memory") && !line.starts_with("sysrq: ");
     if (fatal) crash.kind = hang ? "hang" : "oops";
-    // The first of a chain tells most, unless an earlier one was survived: then the last chain counts.
-    if (cause.empty() || (crash.time_ns && record.time_ns - *crash.time_ns > 10'000'000'000)) cause = line;
+    // The first of a chain tells most, unless an earlier one was survived: then the last chain
+    // counts.
+    if (cause.empty() || (crash.time_ns && record.time_ns - *crash.time_ns > 10'000'000'000))
+      cause = line;
     if (fatal) crash.time_ns = record.time_ns;
   }
   if (crash.kind != "panic" && crash.kind != "none") crash.reason = cause;
@@ -110,7 +116,8 @@ Crash find_crash(const Kernel& kernel, const std::vector<LogRecord>& log) {
 
   // atomic_t panic_cpu, -1 as long as nobody panics (kernel/panic.c).
   const auto at = kernel.symbols().find("panic_cpu");
-  const auto value = at ? kernel.memory().read_u32(*at) : Result<std::uint64_t>(Error{ErrorCode::kNotFound, ""});
+  const auto value =
+      at ? kernel.memory().read_u32(*at) : Result<std::uint64_t>(Error{ErrorCode::kNotFound, ""});
   if (value && *value < kernel.cpu_count()) {
     crash.cpu = static_cast<unsigned>(*value);
     if (crash.kind != "panic") crash.kind = "panic";
@@ -130,9 +137,11 @@ std::vector<std::string> bucket_frames(const Stack& stack, const Symbolizer& sym
     // Everything above the last piece of machinery ran because of the crash.
     if (is_machinery(name)) first_cause = all.size();
   }
-  for (std::size_t i = first_cause; i < all.size() && useful.size() < 5; ++i) useful.push_back(all[i]);
+  for (std::size_t i = first_cause; i < all.size() && useful.size() < 5; ++i)
+    useful.push_back(all[i]);
   if (useful.empty())
-    useful.assign(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(5, all.size())));
+    useful.assign(all.begin(),
+                  all.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(5, all.size())));
   return useful;
 }
 

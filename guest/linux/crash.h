@@ -20,11 +20,12 @@ struct Crash {
 /// From the panic_cpu variable and the log. A hang is a lockup that did not panic.
 Crash find_crash(const Kernel& kernel, const std::vector<LogRecord>& log);
 
-/// Of a crashing CPU's frames the names that tell crashes apart: without the panic and exception machinery, compiler
-/// suffixes, and frames that are not reliable. At most five.
+/// Of a crashing CPU's frames the names that tell crashes apart: without the panic and exception
+/// machinery, compiler suffixes, and frames that are not reliable. At most five.
 std::vector<std::string> bucket_frames(const Stack& stack, const Symbolizer& symbols);
 
-/// A stable name for crashes of one cause: "linux-" and 16 hexadecimal digits over the kind and the frames.
+/// A stable name for crashes of one cause: "linux-" and 16 hexadecimal digits over the kind and the
+/// frames.
 std::string bucket_name(const Crash& crash, const std::vector<std::string>& frames);
 
 }  // namespace hvd::linux_guest

@@ -10,7 +10,8 @@ namespace {
 constexpr std::string_view kMark = "OSRELEASE=";
 constexpr std::size_t kMaxReasons = 8;
 constexpr std::size_t kMaxCandidates = 65536;  // each costs a few reads to judge
-// struct new_utsname (include/uapi/linux/utsname.h): five fields of __NEW_UTS_LEN + 1 bytes; release is the third.
+// struct new_utsname (include/uapi/linux/utsname.h): five fields of __NEW_UTS_LEN + 1 bytes;
+// release is the third.
 constexpr std::uint64_t kUtsField = 65;
 
 // VMCOREINFO_BYTES is one page (include/linux/vmcore_info.h), allocated page-aligned.
@@ -54,10 +55,12 @@ Result<void> prove(const VmcoreInfo& info, const Image& image) {
   const VirtualMemory memory(*image.memory, tables);
   // uts_namespace.name may be moved by what stands before it; the note says by how much.
   const VirtAddr release_at = *uts + info.offset("uts_namespace.name").value_or(0) + 2 * kUtsField;
-  const std::string release = HVD_TRY(with_context(memory.read_string(release_at, kUtsField), "its page tables"));
+  const std::string release =
+      HVD_TRY(with_context(memory.read_string(release_at, kUtsField), "its page tables"));
   if (release != info.release()) {
     return Error{ErrorCode::kCorrupt, "it claims release " + printable(info.release()) +
-                                          " but the memory it points to says " + printable(release)};
+                                          " but the memory it points to says " +
+                                          printable(release)};
   }
   for (const Registers& cpu : image.registers) {
     const bool in_kernel = (cpu[Reg::kCs] & 3) == 0 && cpu[Reg::kRip] >= kKernelTextMap;
@@ -65,7 +68,8 @@ Result<void> prove(const VmcoreInfo& info, const Image& image) {
     if (!in_kernel || !own) continue;
     const auto by_cpu = own->translate(*uts), by_info = tables.translate(*uts);
     if (by_cpu && by_info && *by_cpu != *by_info) {
-      return Error{ErrorCode::kCorrupt, "its page tables are not those of CPU " + std::to_string(cpu.id)};
+      return Error{ErrorCode::kCorrupt,
+                   "its page tables are not those of CPU " + std::to_string(cpu.id)};
     }
   }
   return {};
@@ -74,11 +78,13 @@ Result<void> prove(const VmcoreInfo& info, const Image& image) {
 Result<FoundVmcoreInfo> find_vmcoreinfo(const Image& image) {
   std::vector<std::string> rejected;
   std::size_t unheard = 0;  // whoever plants a thousand lies gets no thousand lines
-  const auto judge = [&](std::string_view text, const std::string& where) -> std::optional<FoundVmcoreInfo> {
+  const auto judge = [&](std::string_view text,
+                         const std::string& where) -> std::optional<FoundVmcoreInfo> {
     auto info = VmcoreInfo::parse(text);
     const auto proved = info ? prove(*info, image) : Result<void>(info.error());
     if (proved) {
-      return FoundVmcoreInfo{std::move(*info), std::string(text.substr(0, text.find('\0'))), where, rejected};
+      return FoundVmcoreInfo{std::move(*info), std::string(text.substr(0, text.find('\0'))), where,
+                             rejected};
     }
     if (rejected.size() < kMaxReasons) rejected.push_back(where + ": " + proved.error().message);
     else ++unheard;
@@ -86,10 +92,11 @@ Result<FoundVmcoreInfo> find_vmcoreinfo(const Image& image) {
   };
   for (const Note& note : image.notes) {
     if (note.name != "VMCOREINFO") continue;
-    if (auto found = judge(to_string(note.contents), "the VMCOREINFO note")) return std::move(*found);
+    if (auto found = judge(to_string(note.contents), "the VMCOREINFO note"))
+      return std::move(*found);
   }
-  // A crashed host's dump, a guest without the device: the kernel's own copy is still in its memory. A guest that
-  // itself runs guests, or that rebooted by kexec, holds several.
+  // A crashed host's dump, a guest without the device: the kernel's own copy is still in its
+  // memory. A guest that itself runs guests, or that rebooted by kexec, holds several.
   std::optional<FoundVmcoreInfo> believed;
   each_candidate(*image.memory, [&](PhysAddr at, const std::string& text) {
     believed = judge(text, "guest memory at " + hex(at.value));

@@ -1,4 +1,5 @@
-// Finding the VMCOREINFO that is true: the note may be missing, stale or a lie, and guest memory may hold several.
+// Finding the VMCOREINFO that is true: the note may be missing, stale or a lie, and guest memory
+// may hold several.
 #pragma once
 
 #include <string>
@@ -17,9 +18,10 @@ struct FoundVmcoreInfo {
   std::vector<std::string> rejected;  // why other candidates were not believed
 };
 
-/// Tries the notes, and when none holds the truth, every page of memory that begins like one. A candidate is
-/// believed when its page tables lead to an init_uts_ns whose release is the candidate's own, and, where a CPU was
-/// in the kernel, that CPU's tables agree. kNotFound when nothing is believed.
+/// Tries the notes, and when none holds the truth, every page of memory that begins like one. A
+/// candidate is believed when its page tables lead to an init_uts_ns whose release is the
+/// candidate's own, and, where a CPU was in the kernel, that CPU's tables agree. kNotFound when
+/// nothing is believed.
 Result<FoundVmcoreInfo> find_vmcoreinfo(const Image& image);
 
 /// Whether `info` describes the kernel in `image`; the error says why not.

@@ -31,25 +31,28 @@ Result<Bytes> read_names(const VirtualMemory& memory, VirtAddr at, std::uint64_t
   std::size_t position = 0;
   for (std::uint64_t seen = 0; seen < count; ++seen) {
     while (position + 2 + 0x4000 > out.size()) {
-      if (out.size() >= kMaxNamesBytes) return Error{ErrorCode::kCorrupt, "kallsyms names have no end"};
+      if (out.size() >= kMaxNamesBytes)
+        return Error{ErrorCode::kCorrupt, "kallsyms names have no end"};
       const std::size_t had = out.size();
       out.resize(had + kStep);
       if (memory.read(at + had, MutableBytes(out).subspan(had))) continue;
       // The last step may run past the mapped kernel image: take what is there, page by page.
       std::size_t good = had;
-      while (good < had + kStep &&
-             memory.read(at + good,
-                         MutableBytes(out).subspan(good, std::min<std::size_t>(kPageSize, had + kStep - good)))) {
+      while (
+          good < had + kStep &&
+          memory.read(at + good, MutableBytes(out).subspan(
+                                     good, std::min<std::size_t>(kPageSize, had + kStep - good)))) {
         good += kPageSize;
       }
       out.resize(std::min(good, had + kStep));
       break;
     }
     if (position + 2 > out.size()) return Error{ErrorCode::kCorrupt, "kallsyms names end early"};
-    // Names longer than 127 tokens have a second length byte (commit 73bbb94466fd, "kallsyms: support "big" kernel
-    // symbols"); before, the top bit was never set.
+    // Names longer than 127 tokens have a second length byte (commit 73bbb94466fd, "kallsyms:
+    // support "big" kernel symbols"); before, the top bit was never set.
     std::size_t length = std::to_integer<std::size_t>(out[position++]);
-    if (length & 0x80) length = (length & 0x7f) | std::to_integer<std::size_t>(out[position++]) << 7;
+    if (length & 0x80)
+      length = (length & 0x7f) | std::to_integer<std::size_t>(out[position++]) << 7;
     if (length == 0 || length > out.size() - position)
       return Error{ErrorCode::kCorrupt, "a kallsyms name has no valid length"};
     position += length;
@@ -60,7 +63,8 @@ Result<Bytes> read_names(const VirtualMemory& memory, VirtAddr at, std::uint64_t
 
 }  // namespace
 
-Result<std::vector<std::string>> read_tokens(const VirtualMemory& memory, VirtAddr table, VirtAddr index) {
+Result<std::vector<std::string>> read_tokens(const VirtualMemory& memory, VirtAddr table,
+                                             VirtAddr index) {
   const Bytes raw_index = HVD_TRY(memory.read_bytes(index, kTokens * 2));
   ByteReader in(raw_index, "kallsyms token index");
   std::vector<std::string> tokens;
@@ -85,8 +89,10 @@ Result<std::vector<std::string>> read_tokens(const VirtualMemory& memory, VirtAd
 
 Result<KallsymsPlace> Kallsyms::place_from(const VmcoreInfo& info, const VirtualMemory& memory) {
   const auto names = info.symbol("kallsyms_names"), count = info.symbol("kallsyms_num_syms");
-  const auto table = info.symbol("kallsyms_token_table"), index = info.symbol("kallsyms_token_index");
-  const auto offsets = info.symbol("kallsyms_offsets"), base = info.symbol("kallsyms_relative_base");
+  const auto table = info.symbol("kallsyms_token_table"),
+             index = info.symbol("kallsyms_token_index");
+  const auto offsets = info.symbol("kallsyms_offsets"),
+             base = info.symbol("kallsyms_relative_base");
   if (!names || !count || !table || !index || !offsets || !base) {
     return Error{ErrorCode::kNotFound, "VMCOREINFO does not name the kallsyms tables"};
   }
@@ -96,7 +102,8 @@ Result<KallsymsPlace> Kallsyms::place_from(const VmcoreInfo& info, const Virtual
   return place;
 }
 
-Result<void> Kallsyms::decode(ByteView names, const std::vector<std::string>& tokens, std::uint64_t count) {
+Result<void> Kallsyms::decode(ByteView names, const std::vector<std::string>& tokens,
+                              std::uint64_t count) {
   ByteReader in(names, "kallsyms names");
   const unsigned char* at = u8(names);
   std::size_t position = 0;
@@ -107,7 +114,8 @@ Result<void> Kallsyms::decode(ByteView names, const std::vector<std::string>& to
     std::size_t length = at[position++];
     if (length & 0x80) length = (length & 0x7f) | static_cast<std::size_t>(at[position++]) << 7;
     const std::size_t begin = text_.size();
-    for (std::size_t k = 0; k < length && text_.size() - begin <= kMaxName; ++k) text_ += tokens[at[position + k]];
+    for (std::size_t k = 0; k < length && text_.size() - begin <= kMaxName; ++k)
+      text_ += tokens[at[position + k]];
     position += length;
     if (text_.size() > kMaxText) in.fail("decode to more text than any kernel has");
     if (!in.ok() || text_.size() - begin > kMaxName || text_.size() == begin) {
@@ -129,7 +137,8 @@ void Kallsyms::index_names() {
     const std::string_view name = (*this)[i].name;
     for (std::uint64_t place = hash_of(name);; ++place) {
       std::uint32_t& entry = table_[place & (table_.size() - 1)];
-      // Of several symbols of one name the first is found; the others need no place, however many there are.
+      // Of several symbols of one name the first is found; the others need no place, however many
+      // there are.
       if (entry != 0 && (*this)[entry - 1].name != name) continue;
       if (entry == 0) entry = i + 1;
       break;
@@ -140,7 +149,9 @@ void Kallsyms::index_names() {
 void Kallsyms::sort_by_address() {
   by_address_.resize(addresses_.size());
   std::iota(by_address_.begin(), by_address_.end(), 0);
-  const auto less = [this](std::uint32_t a, std::uint32_t b) { return addresses_[a] < addresses_[b]; };
+  const auto less = [this](std::uint32_t a, std::uint32_t b) {
+    return addresses_[a] < addresses_[b];
+  };
   if (!std::is_sorted(by_address_.begin(), by_address_.end(), less)) {
     std::stable_sort(by_address_.begin(), by_address_.end(), less);
   }
@@ -149,7 +160,8 @@ void Kallsyms::sort_by_address() {
 Result<Kallsyms> Kallsyms::read(const KallsymsPlace& place, const VirtualMemory& memory,
                                 std::optional<VirtAddr> stext) {
   if (place.count == 0 || place.count > kMaxSymbols) {
-    return Error{ErrorCode::kCorrupt, "kallsyms claims " + std::to_string(place.count) + " symbols"};
+    return Error{ErrorCode::kCorrupt,
+                 "kallsyms claims " + std::to_string(place.count) + " symbols"};
   }
   const auto tokens = HVD_TRY(read_tokens(memory, place.token_table, place.token_index));
   const Bytes names = HVD_TRY(read_names(memory, place.names, place.count));
@@ -157,13 +169,15 @@ Result<Kallsyms> Kallsyms::read(const KallsymsPlace& place, const VirtualMemory&
   HVD_TRY(out.decode(names, tokens, place.count));
   out.index_names();
 
-  const Bytes raw = HVD_TRY(memory.read_bytes(place.offsets, static_cast<std::size_t>(place.count) * 4));
+  const Bytes raw =
+      HVD_TRY(memory.read_bytes(place.offsets, static_cast<std::size_t>(place.count) * 4));
   std::vector<std::int32_t> offsets(place.count);
   std::memcpy(offsets.data(), raw.data(), raw.size());
-  // With CONFIG_KALLSYMS_ABSOLUTE_PERCPU (x86-64 SMP until v6.15) a negative offset counts down from the base and
-  // others are absolute; without it all are unsigned offsets from the base. The configuration is not in the dump,
-  // but its effect is: with it, nearly all offsets are negative.
-  const auto negative = std::count_if(offsets.begin(), offsets.end(), [](std::int32_t v) { return v < 0; });
+  // With CONFIG_KALLSYMS_ABSOLUTE_PERCPU (x86-64 SMP until v6.15) a negative offset counts down
+  // from the base and others are absolute; without it all are unsigned offsets from the base. The
+  // configuration is not in the dump, but its effect is: with it, nearly all offsets are negative.
+  const auto negative =
+      std::count_if(offsets.begin(), offsets.end(), [](std::int32_t v) { return v < 0; });
   const bool absolute_percpu = static_cast<std::uint64_t>(negative) > place.count / 2;
   out.addresses_.reserve(offsets.size());
   for (std::int32_t offset : offsets) {
@@ -175,7 +189,8 @@ Result<Kallsyms> Kallsyms::read(const KallsymsPlace& place, const VirtualMemory&
   }
   out.sort_by_address();
   if (stext && out.find("_stext") != stext) {
-    return Error{ErrorCode::kCorrupt, "kallsyms puts _stext elsewhere than VMCOREINFO (" + hex(stext->value) + ")"};
+    return Error{ErrorCode::kCorrupt,
+                 "kallsyms puts _stext elsewhere than VMCOREINFO (" + hex(stext->value) + ")"};
   }
   return out;
 }
@@ -199,13 +214,16 @@ std::optional<VirtAddr> Kallsyms::find(std::string_view name) const {
 }
 
 std::optional<Kallsyms::Symbol> Kallsyms::at(VirtAddr at) const {
-  const auto next = std::upper_bound(by_address_.begin(), by_address_.end(), at.value,
-                                     [this](std::uint64_t a, std::uint32_t i) { return a < addresses_[i]; });
+  const auto next =
+      std::upper_bound(by_address_.begin(), by_address_.end(), at.value,
+                       [this](std::uint64_t a, std::uint32_t i) { return a < addresses_[i]; });
   // Before the image lie only per-CPU symbols, which are offsets and no addresses.
-  if (next == by_address_.begin() || addresses_[*std::prev(next)] < kKernelTextMap) return std::nullopt;
+  if (next == by_address_.begin() || addresses_[*std::prev(next)] < kKernelTextMap)
+    return std::nullopt;
   // Of several names for one address take the first, as the kernel does (get_symbol_pos).
   auto found = std::prev(next);
-  while (found != by_address_.begin() && addresses_[*std::prev(found)] == addresses_[*found]) --found;
+  while (found != by_address_.begin() && addresses_[*std::prev(found)] == addresses_[*found])
+    --found;
   Symbol symbol = (*this)[*found];
   // Per-CPU symbols are small numbers, not addresses before the kernel's first.
   if (symbol.address.value < kKernelTextMap) return std::nullopt;

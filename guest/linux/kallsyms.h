@@ -1,8 +1,9 @@
-// kallsyms: the kernel's own symbol table, in its read-only data (kernel/kallsyms.c, scripts/kallsyms.c).
+// kallsyms: the kernel's own symbol table, in its read-only data (kernel/kallsyms.c,
+// scripts/kallsyms.c).
 //
-// Names are strings of token numbers; each of the 256 tokens stands for one or more characters. Addresses are 32-bit
-// offsets from a base. VMCOREINFO names the tables since Linux 6.0 (commit 5fd8fea935a1); for older kernels
-// kallsyms_search.h finds them.
+// Names are strings of token numbers; each of the 256 tokens stands for one or more characters.
+// Addresses are 32-bit offsets from a base. VMCOREINFO names the tables since Linux 6.0 (commit
+// 5fd8fea935a1); for older kernels kallsyms_search.h finds them.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +29,10 @@ class Kallsyms {
   /// kNotFound when VMCOREINFO does not name the tables.
   static Result<KallsymsPlace> place_from(const VmcoreInfo& info, const VirtualMemory& memory);
 
-  /// Decodes all of it; kCorrupt when the tables contradict themselves, or `stext` is not where they say.
-  static Result<Kallsyms> read(const KallsymsPlace& place, const VirtualMemory& memory, std::optional<VirtAddr> stext);
+  /// Decodes all of it; kCorrupt when the tables contradict themselves, or `stext` is not where
+  /// they say.
+  static Result<Kallsyms> read(const KallsymsPlace& place, const VirtualMemory& memory,
+                               std::optional<VirtAddr> stext);
 
   struct Symbol {
     std::string_view name;  // valid as long as the Kallsyms
@@ -58,6 +61,7 @@ class Kallsyms {
 };
 
 /// The 256 tokens; kCorrupt when the tables are not such tables.
-Result<std::vector<std::string>> read_tokens(const VirtualMemory& memory, VirtAddr table, VirtAddr index);
+Result<std::vector<std::string>> read_tokens(const VirtualMemory& memory, VirtAddr table,
+                                             VirtAddr index);
 
 }  // namespace hvd::linux_guest

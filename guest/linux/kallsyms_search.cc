@@ -1,11 +1,13 @@
 // scripts/kallsyms.c writes the tables one behind the other, each aligned to 8:
 //
-//   until v6.3:  offsets[count] relative_base num_syms names markers[] (seqs_of_names) token_table token_index
-//   since v6.4:  num_syms names markers[] token_table token_index offsets[count] relative_base seqs_of_names
+//   until v6.3:  offsets[count] relative_base num_syms names markers[] (seqs_of_names) token_table
+//   token_index since v6.4:  num_syms names markers[] token_table token_index offsets[count]
+//   relative_base seqs_of_names
 //                (commit 404bad70fcf7, "scripts/kallsyms: change the output order")
 //
-// The token index is what can be recognised: 256 offsets that step over 256 strings exactly. Everything else is
-// found from it, by sizes that have to agree: markers[n] is the position of name 256 * n.
+// The token index is what can be recognised: 256 offsets that step over 256 strings exactly.
+// Everything else is found from it, by sizes that have to agree: markers[n] is the position of name
+// 256 * n.
 #include "guest/linux/kallsyms_search.h"
 
 #include <cstring>
@@ -34,14 +36,16 @@ std::vector<Run> image_runs(const VirtualMemory& memory) {
   for (const PageMapping& mapping : memory.tables().mappings(
            VirtAddr{kKernelTextMap}, VirtAddr{kKernelTextMap + kImageSpan - 1}, 4096, unreadable)) {
     if (total + mapping.size > kMaxImage) break;
-    const bool joins = !runs.empty() && runs.back().begin + runs.back().bytes.size() == mapping.virt;
+    const bool joins =
+        !runs.empty() && runs.back().begin + runs.back().bytes.size() == mapping.virt;
     if (!joins) runs.push_back({mapping.virt, {}});
     Bytes& bytes = runs.back().bytes;
     const std::size_t had = bytes.size();
     bytes.resize(had + static_cast<std::size_t>(mapping.size));
     for (std::uint64_t at = 0; at < mapping.size; at += kPageSize) {
       // Freed init memory may be missing or someone else's; zeros then do not match anything.
-      (void)memory.read(mapping.virt + at, MutableBytes(bytes).subspan(had + at, kPageSize)).has_value();
+      (void)memory.read(mapping.virt + at, MutableBytes(bytes).subspan(had + at, kPageSize))
+          .has_value();
     }
     total += mapping.size;
   }
@@ -75,16 +79,17 @@ bool looks_like_token_index(ByteView bytes, std::size_t at) {
   return true;
 }
 
-// The token table ends right before the index; how long it is follows from the last offset and the last string.
+// The token table ends right before the index; how long it is follows from the last offset and the
+// last string.
 std::optional<std::size_t> token_table_before(ByteView bytes, std::size_t index) {
   const std::size_t last = u16_at(bytes, index + 2 * (kTokens - 1));
-  for (std::size_t begin = index >= last + 2 ? (index - last - 2) / 4 * 4 : 0; begin + kMaxTokenTable > index;
-       begin -= 4) {
+  for (std::size_t begin = index >= last + 2 ? (index - last - 2) / 4 * 4 : 0;
+       begin + kMaxTokenTable > index; begin -= 4) {
     bool fits = true;
     for (std::size_t i = 1; fits && i < kTokens; ++i) {
       const std::size_t offset = u16_at(bytes, index + 2 * i);
-      fits =
-          begin + offset < index && bytes[begin + offset - 1] == std::byte{0} && bytes[begin + offset] != std::byte{0};
+      fits = begin + offset < index && bytes[begin + offset - 1] == std::byte{0} &&
+             bytes[begin + offset] != std::byte{0};
     }
     if (fits && bytes[begin] != std::byte{0}) return begin;
     if (begin < 4) break;
@@ -93,7 +98,8 @@ std::optional<std::size_t> token_table_before(ByteView bytes, std::size_t index)
 }
 
 // Steps over `count` names; where they end, or nothing when they are no names.
-std::optional<std::size_t> skip_names(ByteView bytes, std::size_t at, std::uint64_t count, std::size_t limit) {
+std::optional<std::size_t> skip_names(ByteView bytes, std::size_t at, std::uint64_t count,
+                                      std::size_t limit) {
   for (std::uint64_t i = 0; i < count; ++i) {
     if (at + 2 > limit) return std::nullopt;
     std::size_t length = std::to_integer<std::size_t>(bytes[at++]);
@@ -104,17 +110,22 @@ std::optional<std::size_t> skip_names(ByteView bytes, std::size_t at, std::uint6
   return at <= limit ? std::optional(at) : std::nullopt;
 }
 
-// The count stands 8 bytes before the names (it is followed by their alignment), the markers behind them. What is
-// between the markers and the token table differs: nothing, or the sequence table of 3 bytes per name. So every
-// plausible count is tried, and believed when the names it counts end where markers begin that fit them.
-std::optional<std::pair<std::size_t, std::uint32_t>> names_before(ByteView bytes, std::size_t token_table) {
-  const std::size_t earliest = token_table > kMaxBeforeTokens ? (token_table - kMaxBeforeTokens) / 8 * 8 : 0;
+// The count stands 8 bytes before the names (it is followed by their alignment), the markers behind
+// them. What is between the markers and the token table differs: nothing, or the sequence table of
+// 3 bytes per name. So every plausible count is tried, and believed when the names it counts end
+// where markers begin that fit them.
+std::optional<std::pair<std::size_t, std::uint32_t>> names_before(ByteView bytes,
+                                                                  std::size_t token_table) {
+  const std::size_t earliest =
+      token_table > kMaxBeforeTokens ? (token_table - kMaxBeforeTokens) / 8 * 8 : 0;
   for (std::size_t at = earliest; at + 16 < token_table; at += 8) {
     const std::uint32_t count = u32_at(bytes, at);
     if (count < kMinSymbols || count > kMaxSymbols || u32_at(bytes, at + 4) != 0) continue;
     const std::size_t names = at + 8;
     const auto first_block = skip_names(bytes, names, kNamesPerMarker, token_table);
-    const auto end = first_block ? skip_names(bytes, *first_block, count - kNamesPerMarker, token_table) : std::nullopt;
+    const auto end = first_block
+                         ? skip_names(bytes, *first_block, count - kNamesPerMarker, token_table)
+                         : std::nullopt;
     if (!end) continue;
     const std::size_t markers = (*end + 7) & ~std::size_t{7};
     if (markers + 8 <= token_table && u32_at(bytes, markers) == 0 &&
@@ -128,10 +139,11 @@ std::optional<std::pair<std::size_t, std::uint32_t>> names_before(ByteView bytes
 std::size_t align8(std::size_t at) { return (at + 7) & ~std::size_t{7}; }
 
 // Both places where offsets and base can be, by the order of either generation.
-std::vector<KallsymsPlace> places(const Run& run, std::size_t names, std::uint32_t count, std::size_t table,
-                                  std::size_t index) {
+std::vector<KallsymsPlace> places(const Run& run, std::size_t names, std::uint32_t count,
+                                  std::size_t table, std::size_t index) {
   std::vector<KallsymsPlace> out;
-  KallsymsPlace place{run.begin + names, run.begin + table, run.begin + index, VirtAddr{}, 0, count};
+  KallsymsPlace place{
+      run.begin + names, run.begin + table, run.begin + index, VirtAddr{}, 0, count};
   const ByteView bytes = run.bytes;
   const std::size_t size = std::size_t{count} * 4;
   const std::size_t behind = align8(index + kTokens * 2);

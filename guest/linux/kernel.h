@@ -1,4 +1,5 @@
-// Kernel: a Linux kernel in a captured memory, ready to be asked: its virtual memory, symbols and types.
+// Kernel: a Linux kernel in a captured memory, ready to be asked: its virtual memory, symbols and
+// types.
 #pragma once
 
 #include <memory>
@@ -16,8 +17,8 @@ namespace hvd::linux_guest {
 
 class Kernel {
  public:
-  /// Finds the kernel and its symbol table. `image` must outlive the result. kNotFound when there is no Linux
-  /// kernel to be found; what is missing beyond that is in problems().
+  /// Finds the kernel and its symbol table. `image` must outlive the result. kNotFound when there
+  /// is no Linux kernel to be found; what is missing beyond that is in problems().
   static Result<std::unique_ptr<Kernel>> open(const Image& image);
 
   const Image& image() const { return image_; }

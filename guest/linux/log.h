@@ -1,4 +1,5 @@
-// The kernel log out of its lockless ring buffer (kernel/printk/printk_ringbuffer.c, since Linux 5.10).
+// The kernel log out of its lockless ring buffer (kernel/printk/printk_ringbuffer.c, since
+// Linux 5.10).
 #pragma once
 
 #include <string>
@@ -14,8 +15,8 @@ struct LogRecord {
   std::string text;           // may hold several lines
 };
 
-/// Oldest first. Layout from VMCOREINFO, so that no type information is needed. kNotFound when the kernel has no such
-/// buffer; damaged records are skipped and counted in `problems`.
+/// Oldest first. Layout from VMCOREINFO, so that no type information is needed. kNotFound when the
+/// kernel has no such buffer; damaged records are skipped and counted in `problems`.
 Result<std::vector<LogRecord>> read_log(const Kernel& kernel, std::vector<std::string>& problems);
 
 }  // namespace hvd::linux_guest

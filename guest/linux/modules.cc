@@ -26,8 +26,8 @@ struct ElfSymbol {
 };
 static_assert(sizeof(ElfSymbol) == 24 && WireStruct<ElfSymbol>);
 
-// Since v6.4 a module is several pieces of memory, mem[] by type, the text first (commit ac3b43283923, "module: replace
-// module_layout with module_memory"); before, core_layout.
+// Since v6.4 a module is several pieces of memory, mem[] by type, the text first (commit
+// ac3b43283923, "module: replace module_layout with module_memory"); before, core_layout.
 Result<std::vector<ModuleRange>> read_ranges(const Kernel& kernel, VirtAddr module) {
   const Types& types = *HVD_TRY(kernel.need_types());
   std::vector<ModuleRange> ranges;
@@ -56,7 +56,8 @@ Result<std::vector<ModuleRange>> read_ranges(const Kernel& kernel, VirtAddr modu
 std::string read_build_id(const Kernel& kernel, VirtAddr module) {
   const auto member = kernel.types()->member("module", "build_id");
   if (!member || member->size > 64) return {};
-  const auto bytes = kernel.memory().read_bytes(module + member->offset, static_cast<std::size_t>(member->size));
+  const auto bytes =
+      kernel.memory().read_bytes(module + member->offset, static_cast<std::size_t>(member->size));
   return bytes && !all_zero(*bytes) ? hex_bytes(*bytes) : std::string();
 }
 
@@ -69,7 +70,8 @@ std::uint64_t Module::size() const {
 }
 
 bool Module::contains(VirtAddr at) const {
-  return std::any_of(ranges.begin(), ranges.end(), [&](const ModuleRange& r) { return r.contains(at); });
+  return std::any_of(ranges.begin(), ranges.end(),
+                     [&](const ModuleRange& r) { return r.contains(at); });
 }
 
 std::vector<Module> read_modules(const Kernel& kernel, std::vector<std::string>& problems) {
@@ -117,19 +119,22 @@ std::vector<ModuleSymbol> read_module_symbols(const Kernel& kernel, const Module
     const auto symbol = kernel.memory().read<ElfSymbol>(VirtAddr{*table} + i * sizeof(ElfSymbol));
     if (!symbol) break;
     if (symbol->shndx == 0 || !module.contains(VirtAddr{symbol->value})) continue;
-    const auto name = kernel.memory().read_string(VirtAddr{*strings} + symbol->name, kMaxSymbolName);
+    const auto name =
+        kernel.memory().read_string(VirtAddr{*strings} + symbol->name, kMaxSymbolName);
     // Mapping symbols and section symbols have no name worth showing.
     if (!name || name->empty() || (*name)[0] == '$') continue;
     symbols.push_back({*name, VirtAddr{symbol->value}, symbol->size});
   }
-  std::stable_sort(symbols.begin(), symbols.end(),
-                   [](const ModuleSymbol& a, const ModuleSymbol& b) { return a.address < b.address; });
+  std::stable_sort(
+      symbols.begin(), symbols.end(),
+      [](const ModuleSymbol& a, const ModuleSymbol& b) { return a.address < b.address; });
   return symbols;
 }
 
 std::vector<ModuleSection> read_module_sections(const Kernel& kernel, const Module& module) {
   std::vector<ModuleSection> sections;
-  // struct module_sect_attrs (kernel/module/sysfs.c): a count, then one attribute with name and address per section.
+  // struct module_sect_attrs (kernel/module/sysfs.c): a count, then one attribute with name and
+  // address per section.
   const auto read_all = [&]() -> Result<void> {
     const Types& types = *HVD_TRY(kernel.need_types());
     const Member attrs = HVD_TRY(types.member("module", "sect_attrs"));
@@ -161,7 +166,8 @@ Result<Types> read_module_types(const Kernel& kernel, const Module& module) {
   const VirtAddr at{HVD_TRY(kernel.field(module.struct_at, data))};
   const std::uint64_t bytes = HVD_TRY(kernel.field(module.struct_at, size));
   if (bytes == 0) return Error{ErrorCode::kNotFound, "module " + module.name + " has no BTF"};
-  if (bytes > kMaxModuleBtf) return Error{ErrorCode::kCorrupt, "module " + module.name + " claims too large a BTF"};
+  if (bytes > kMaxModuleBtf)
+    return Error{ErrorCode::kCorrupt, "module " + module.name + " claims too large a BTF"};
   const Bytes raw = HVD_TRY(kernel.memory().read_bytes(at, static_cast<std::size_t>(bytes)));
   return Types::parse_split(raw, types);
 }

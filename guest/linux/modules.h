@@ -1,4 +1,5 @@
-// Loaded modules: where they are, their symbols, their types (struct module, include/linux/module.h).
+// Loaded modules: where they are, their symbols, their types (struct module,
+// include/linux/module.h).
 #pragma once
 
 #include <string>
@@ -30,11 +31,12 @@ struct Module {
   VirtAddr base() const { return ranges.empty() ? VirtAddr{} : ranges.front().begin; }
 };
 
-/// The modules of `modules`, newest first as the kernel lists them. Damage ends the walk and is told in
-/// `problems`; what was read stays.
+/// The modules of `modules`, newest first as the kernel lists them. Damage ends the walk and is
+/// told in `problems`; what was read stays.
 std::vector<Module> read_modules(const Kernel& kernel, std::vector<std::string>& problems);
 
-/// The module's symbols, sorted by address: text and data that it defines. Damage gives what could be read.
+/// The module's symbols, sorted by address: text and data that it defines. Damage gives what could
+/// be read.
 std::vector<ModuleSymbol> read_module_symbols(const Kernel& kernel, const Module& module);
 
 struct ModuleSection {
@@ -42,8 +44,8 @@ struct ModuleSection {
   VirtAddr address;
 };
 
-/// Where the module's sections were loaded, as /sys/module/NAME/sections shows it: what a debugger needs to place the
-/// module's file. Empty when the kernel does not keep it.
+/// Where the module's sections were loaded, as /sys/module/NAME/sections shows it: what a debugger
+/// needs to place the module's file. Empty when the kernel does not keep it.
 std::vector<ModuleSection> read_module_sections(const Kernel& kernel, const Module& module);
 
 /// The module's own BTF on top of the kernel's; kNotFound when it has none.

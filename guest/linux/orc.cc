@@ -8,13 +8,15 @@ namespace hvd::linux_guest {
 namespace {
 
 constexpr std::uint64_t kMaxEntries = 16u << 20;
-constexpr std::uint64_t kLookupBlock = 256;  // LOOKUP_BLOCK_SIZE (arch/x86/include/asm/orc_lookup.h)
+constexpr std::uint64_t kLookupBlock =
+    256;  // LOOKUP_BLOCK_SIZE (arch/x86/include/asm/orc_lookup.h)
 
 }  // namespace
 
 Result<void> OrcTables::read_layout(const Types& types) {
   entry_size_ = HVD_TRY(types.size_of("orc_entry"));
-  if (entry_size_ < 6 || entry_size_ > 8) return Error{ErrorCode::kUnsupported, "orc_entry has an unknown size"};
+  if (entry_size_ < 6 || entry_size_ > 8)
+    return Error{ErrorCode::kUnsupported, "orc_entry has an unknown size"};
   const auto field = [&](const char* name) -> Result<Field> {
     const Member member = HVD_TRY(types.member("orc_entry", name));
     const std::uint64_t bit = member.offset * 8 + member.bit_offset,
@@ -42,7 +44,8 @@ Result<OrcTables> OrcTables::open(const Kernel& kernel, const std::vector<Module
   if (tables.vmlinux_.count == 0 || tables.vmlinux_.count > kMaxEntries) {
     return Error{ErrorCode::kCorrupt, "the ORC table has no valid size"};
   }
-  const auto lookup = kernel.symbols().find("orc_lookup"), lookup_end = kernel.symbols().find("orc_lookup_end");
+  const auto lookup = kernel.symbols().find("orc_lookup"),
+             lookup_end = kernel.symbols().find("orc_lookup_end");
   const auto stext = kernel.symbols().find("_stext");
   if (lookup && lookup_end && stext && *lookup < *lookup_end) {
     tables.lookup_ = *lookup;
@@ -83,7 +86,8 @@ Result<OrcEntry> OrcTables::find(VirtAddr ip) const {
 }
 
 // The last entry at or before `ip` in [first, last).
-Result<OrcEntry> OrcTables::search(const Table& table, VirtAddr ip, std::uint64_t first, std::uint64_t last) const {
+Result<OrcEntry> OrcTables::search(const Table& table, VirtAddr ip, std::uint64_t first,
+                                   std::uint64_t last) const {
   std::optional<std::uint64_t> found;
   while (first < last) {
     const std::uint64_t middle = first + (last - first) / 2;
@@ -101,9 +105,11 @@ Result<OrcEntry> OrcTables::search(const Table& table, VirtAddr ip, std::uint64_
 }
 
 Result<OrcEntry> OrcTables::decode(VirtAddr at) const {
-  const std::uint64_t raw = HVD_TRY(kernel_->memory().read_unsigned(at, static_cast<std::size_t>(entry_size_)));
+  const std::uint64_t raw =
+      HVD_TRY(kernel_->memory().read_unsigned(at, static_cast<std::size_t>(entry_size_)));
   const auto bits = [raw](const Field& field) {
-    return field.size == 0 ? 0u : static_cast<unsigned>((raw >> field.bit) & ((1u << field.size) - 1));
+    return field.size == 0 ? 0u
+                           : static_cast<unsigned>((raw >> field.bit) & ((1u << field.size) - 1));
   };
   OrcEntry entry;
   entry.sp_offset = static_cast<std::int16_t>(raw & 0xffff);
@@ -114,7 +120,8 @@ Result<OrcEntry> OrcTables::decode(VirtAddr at) const {
   const bool old_numbering = end_.size != 0;
   if (old_numbering && type <= 2) {
     entry.type = static_cast<OrcEntry::Type>(type + 2);
-    // An entry without a stack pointer: with `end` the stack ends well here, without it is unknown code.
+    // An entry without a stack pointer: with `end` the stack ends well here, without it is unknown
+    // code.
     if (entry.sp_base == OrcEntry::Base::kUndefined) {
       entry.type = bits(end_) ? OrcEntry::Type::kEndOfStack : OrcEntry::Type::kUndefined;
     }
@@ -123,8 +130,10 @@ Result<OrcEntry> OrcTables::decode(VirtAddr at) const {
   } else {
     return Error{ErrorCode::kUnsupported, "unknown ORC entry type " + std::to_string(type)};
   }
-  // Saved registers meant an interrupted instruction until entries said so themselves (commit ffb1b4a41016, v6.3).
-  const bool regs = entry.type == OrcEntry::Type::kRegs || entry.type == OrcEntry::Type::kRegsPartial;
+  // Saved registers meant an interrupted instruction until entries said so themselves (commit
+  // ffb1b4a41016, v6.3).
+  const bool regs =
+      entry.type == OrcEntry::Type::kRegs || entry.type == OrcEntry::Type::kRegsPartial;
   entry.signal = signal_.size != 0 ? bits(signal_) != 0 : regs;
   return entry;
 }

@@ -1,11 +1,13 @@
-// ORC: the kernel's own unwind tables, in its memory (arch/x86/include/asm/orc_types.h, arch/x86/kernel/unwind_orc.c).
+// ORC: the kernel's own unwind tables, in its memory (arch/x86/include/asm/orc_types.h,
+// arch/x86/kernel/unwind_orc.c).
 //
-// Two parallel arrays, sorted by address: orc_unwind_ip holds, per entry, the 32-bit distance from the array element
-// itself to the first instruction the entry is for; orc_unwind holds 6-byte entries that say where the caller's
-// stack pointer and frame pointer are. Modules carry arrays of their own.
+// Two parallel arrays, sorted by address: orc_unwind_ip holds, per entry, the 32-bit distance from
+// the array element itself to the first instruction the entry is for; orc_unwind holds 6-byte
+// entries that say where the caller's stack pointer and frame pointer are. Modules carry arrays of
+// their own.
 //
-// The entry's bit fields moved over the years. Their places are asked of BTF; which numbering `type` uses follows
-// from what else is there:
+// The entry's bit fields moved over the years. Their places are asked of BTF; which numbering
+// `type` uses follows from what else is there:
 //   until v6.3: type 0 call, 1 regs, 2 partial regs; bit `end` marks the last frame
 //   since v6.4: type 0 undefined, 1 end of stack, 2 call, 3 regs, 4 partial regs; no `end`
 //               (commit fb799447ae29, "x86,objtool: Split UNWIND_HINT_EMPTY in two")
@@ -42,8 +44,8 @@ struct OrcEntry {
 
 class OrcTables {
  public:
-  /// kNotFound when the kernel has no ORC (frame pointer kernels) or no BTF to read it by. Both must outlive the
-  /// result.
+  /// kNotFound when the kernel has no ORC (frame pointer kernels) or no BTF to read it by. Both
+  /// must outlive the result.
   static Result<OrcTables> open(const Kernel& kernel, const std::vector<Module>& modules);
 
   /// The entry for an instruction; kNotFound when no table covers it.
@@ -57,9 +59,11 @@ class OrcTables {
   struct Field {
     unsigned bit = 0, size = 0;
   };
-  explicit OrcTables(const Kernel& kernel, const std::vector<Module>& modules) : kernel_(&kernel), modules_(&modules) {}
+  explicit OrcTables(const Kernel& kernel, const std::vector<Module>& modules)
+      : kernel_(&kernel), modules_(&modules) {}
   Result<void> read_layout(const Types& types);
-  Result<OrcEntry> search(const Table& table, VirtAddr ip, std::uint64_t first, std::uint64_t last) const;
+  Result<OrcEntry> search(const Table& table, VirtAddr ip, std::uint64_t first,
+                          std::uint64_t last) const;
   Result<Table> module_table(const Module& module) const;
   Result<OrcEntry> decode(VirtAddr at) const;
 

@@ -5,7 +5,8 @@
 namespace hvd::linux_guest {
 
 const Module* Symbolizer::module_of(VirtAddr at) const {
-  const auto found = std::find_if(modules_.begin(), modules_.end(), [&](const Module& m) { return m.contains(at); });
+  const auto found = std::find_if(modules_.begin(), modules_.end(),
+                                  [&](const Module& m) { return m.contains(at); });
   return found == modules_.end() ? nullptr : &*found;
 }
 

@@ -19,7 +19,8 @@ struct SymbolAt {
 class Symbolizer {
  public:
   /// Both must outlive the object.
-  Symbolizer(const Kernel& kernel, const std::vector<Module>& modules) : kernel_(kernel), modules_(modules) {}
+  Symbolizer(const Kernel& kernel, const std::vector<Module>& modules)
+      : kernel_(kernel), modules_(modules) {}
 
   /// The symbol that holds `at`, if any does.
   std::optional<SymbolAt> at(VirtAddr at) const;

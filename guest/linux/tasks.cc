@@ -30,7 +30,8 @@ struct TaskLayout {
     out.thread_node = HVD_TRY(types.member("task_struct", "thread_node"));
     out.thread_head = HVD_TRY(types.member("signal_struct", "thread_head"));
     out.sp = HVD_TRY(types.member("task_struct", "thread.sp"));
-    // In thread_info since commit bcf9033e5449 (v5.16), a member of its own before; absent without SMP.
+    // In thread_info since commit bcf9033e5449 (v5.16), a member of its own before; absent without
+    // SMP.
     if (auto cpu = types.first_member_of("task_struct", {"thread_info.cpu", "cpu"})) out.cpu = *cpu;
     if (auto on_cpu = types.member("task_struct", "on_cpu")) out.on_cpu = *on_cpu;
     // With CONFIG_THREAD_INFO_IN_TASK (x86-64: since v4.9) the stack is freed before the task is.
@@ -66,7 +67,8 @@ Result<Task> read_with(const Kernel& kernel, const TaskLayout& layout, VirtAddr 
   const std::uint64_t exit_state = HVD_TRY(kernel.field(at, layout.exit_state));
   task.state = state_letter(state, exit_state);
   task.saved_sp = VirtAddr{HVD_TRY(kernel.field(at, layout.sp))};
-  if (layout.stack_refcount) task.has_stack = HVD_TRY(kernel.field(at, *layout.stack_refcount)) != 0;
+  if (layout.stack_refcount)
+    task.has_stack = HVD_TRY(kernel.field(at, *layout.stack_refcount)) != 0;
   if (layout.cpu) task.cpu = static_cast<unsigned>(HVD_TRY(kernel.field(at, *layout.cpu)));
   if (layout.on_cpu) task.on_cpu = HVD_TRY(kernel.field(at, *layout.on_cpu)) != 0;
   return task;
@@ -81,8 +83,8 @@ Result<Task> read_task(const Kernel& kernel, VirtAddr task) {
 }
 
 Result<VirtAddr> current_task(const Kernel& kernel, unsigned cpu) {
-  // `current_task` was a per-CPU variable of its own, was part of pcpu_hot from v6.2 to v6.14 (commit e57ef2ed97c1),
-  // and is one of its own again.
+  // `current_task` was a per-CPU variable of its own, was part of pcpu_hot from v6.2 to v6.14
+  // (commit e57ef2ed97c1), and is one of its own again.
   if (kernel.symbols().find("pcpu_hot") && kernel.types() && kernel.types()->has("pcpu_hot")) {
     const Member member = HVD_TRY(kernel.types()->member("pcpu_hot", "current_task"));
     const VirtAddr hot = HVD_TRY(kernel.per_cpu("pcpu_hot", cpu));
@@ -102,21 +104,25 @@ std::vector<Task> read_tasks(const Kernel& kernel, std::vector<std::string>& pro
       if (!seen.insert(at.value).second) return;
       auto task = read_with(kernel, layout, at);
       if (task) tasks.push_back(std::move(*task));
-      else problems.push_back("the task at " + hex(at.value) + " cannot be read: " + task.error().message);
+      else
+        problems.push_back("the task at " + hex(at.value) +
+                           " cannot be read: " + task.error().message);
     };
     const VirtAddr init = HVD_TRY(kernel.symbol("init_task"));
     add(init);
     // The other CPUs' idle tasks are on no list.
     for (unsigned cpu = 0; cpu < kernel.cpu_count(); ++cpu) {
       const auto current = current_task(kernel, cpu);
-      const auto pid = current ? kernel.field(*current, layout.pid) : Result<std::uint64_t>(current.error());
+      const auto pid =
+          current ? kernel.field(*current, layout.pid) : Result<std::uint64_t>(current.error());
       if (pid && *pid == 0) add(*current);
     }
     return walk_list(kernel.memory(), init + layout.tasks.offset, kMaxTasks, [&](VirtAddr node) {
       const VirtAddr leader = node - layout.tasks.offset;
       add(leader);
       const auto signal = kernel.field(leader, layout.signal);
-      // Each process has its own list; one that many share is a lie, and walking it each time would not end.
+      // Each process has its own list; one that many share is a lie, and walking it each time would
+      // not end.
       if (!signal || !signals.insert(*signal).second) return true;
       const VirtAddr head = VirtAddr{*signal} + layout.thread_head.offset;
       auto threads = walk_list(kernel.memory(), head, kMaxTasks, [&](VirtAddr thread) {
@@ -124,7 +130,8 @@ std::vector<Task> read_tasks(const Kernel& kernel, std::vector<std::string>& pro
         return tasks.size() < kMaxTasks;
       });
       if (!threads)
-        problems.push_back("the threads of the task at " + hex(leader.value) + ": " + threads.error().message);
+        problems.push_back("the threads of the task at " + hex(leader.value) + ": " +
+                           threads.error().message);
       return tasks.size() < kMaxTasks;
     });
   };

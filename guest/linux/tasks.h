@@ -1,4 +1,5 @@
-// Tasks: every thread of the captured kernel, and what each CPU was running (include/linux/sched.h).
+// Tasks: every thread of the captured kernel, and what each CPU was running
+// (include/linux/sched.h).
 #pragma once
 
 #include <optional>
@@ -23,7 +24,8 @@ struct Task {
 /// One task by its address.
 Result<Task> read_task(const Kernel& kernel, VirtAddr task);
 
-/// All threads, by process; the idle tasks of the CPUs come first. Damaged lists end early and are told in `problems`.
+/// All threads, by process; the idle tasks of the CPUs come first. Damaged lists end early and are
+/// told in `problems`.
 std::vector<Task> read_tasks(const Kernel& kernel, std::vector<std::string>& problems);
 
 /// What CPU `cpu` was running.

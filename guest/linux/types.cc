@@ -12,9 +12,10 @@
 namespace hvd::linux_guest {
 namespace {
 
-constexpr unsigned kMaxDepth = 8;         // of anonymous structures in each other
-constexpr unsigned kMaxMembers = 100000;  // looked at for one name; a structure may hold itself in many places
-constexpr unsigned kMaxModifiers = 32;    // const, volatile, typedef chains
+constexpr unsigned kMaxDepth = 8;  // of anonymous structures in each other
+constexpr unsigned kMaxMembers =
+    100000;  // looked at for one name; a structure may hold itself in many places
+constexpr unsigned kMaxModifiers = 32;  // const, volatile, typedef chains
 constexpr std::uint64_t kMaxElements = 1u << 24;
 
 }  // namespace
@@ -40,7 +41,8 @@ Result<Types> Types::parse(ByteView bytes) {
 Result<Types> Types::parse_split(ByteView bytes, const Types& base) {
   // libbpf 1.1 declares btf__new_split and does not export it; the call that takes a path is there.
   FileDescriptor file(::memfd_create("btf", MFD_CLOEXEC));
-  if (!file || ::write(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
+  if (!file ||
+      ::write(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
     return errno_error("cannot hand BTF to libbpf");
   }
   const std::string path = "/proc/self/fd/" + std::to_string(file.get());
@@ -69,7 +71,9 @@ Result<Types> Types::from(struct btf* handle, std::uint32_t first_id) {
       const struct btf_enum* values = btf_enum(type);
       for (unsigned i = 0; i < btf_vlen(type); ++i) {
         const char* name = btf__name_by_offset(handle, values[i].name_off);
-        if (name) types.names_->enumerators.emplace(name, static_cast<std::uint64_t>(std::int64_t{values[i].val}));
+        if (name)
+          types.names_->enumerators.emplace(
+              name, static_cast<std::uint64_t>(std::int64_t{values[i].val}));
       }
     }
   }
@@ -111,7 +115,8 @@ void Types::fill_size(Member& member) const {
   }
   if (!type) return;
   const bool pointer = btf_is_ptr(type);
-  const bool sized = btf_is_int(type) || btf_is_composite(type) || btf_is_any_enum(type) || btf_is_float(type);
+  const bool sized =
+      btf_is_int(type) || btf_is_composite(type) || btf_is_any_enum(type) || btf_is_float(type);
   member.size = elements * (pointer ? 8 : sized ? type->size : 0);
 }
 
@@ -144,7 +149,8 @@ std::optional<Member> Types::find_member(std::uint32_t id, std::string_view name
 
 Result<Member> Types::member(std::string_view name, std::string_view path) const {
   const auto id = find_struct(name);
-  const Error missing{ErrorCode::kNotFound, "the kernel has no " + std::string(name) + "." + std::string(path)};
+  const Error missing{ErrorCode::kNotFound,
+                      "the kernel has no " + std::string(name) + "." + std::string(path)};
   if (!id) return missing;
   Member out;
   out.type = *id;
@@ -160,15 +166,18 @@ Result<Member> Types::member(std::string_view name, std::string_view path) const
   return out;
 }
 
-Result<Member> Types::first_member_of(std::string_view name, std::initializer_list<std::string_view> paths) const {
+Result<Member> Types::first_member_of(std::string_view name,
+                                      std::initializer_list<std::string_view> paths) const {
   for (std::string_view path : paths) {
     if (auto found = member(name, path)) return found;
   }
-  return Error{ErrorCode::kNotFound, "the kernel has no " + std::string(name) + "." + std::string(*paths.begin())};
+  return Error{ErrorCode::kNotFound,
+               "the kernel has no " + std::string(name) + "." + std::string(*paths.begin())};
 }
 
 Result<std::uint64_t> Types::enumerator(std::string_view name) const {
-  if (const auto at = names_->enumerators.find(name); at != names_->enumerators.end()) return at->second;
+  if (const auto at = names_->enumerators.find(name); at != names_->enumerators.end())
+    return at->second;
   if (base_) return base_->enumerator(name);
   return Error{ErrorCode::kNotFound, "the kernel has no enumerator " + std::string(name)};
 }

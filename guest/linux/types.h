@@ -1,4 +1,5 @@
-// Types: the kernel's structures by name, from the BTF in its own memory (Documentation/bpf/btf.rst), read by libbpf.
+// Types: the kernel's structures by name, from the BTF in its own memory
+// (Documentation/bpf/btf.rst), read by libbpf.
 #pragma once
 
 #include <cstdint>
@@ -37,10 +38,12 @@ class Types {
 
   /// Bytes; kNotFound when there is no struct or union of that name.
   Result<std::uint64_t> size_of(std::string_view name) const;
-  /// `path` is "member" or "member.inner", through anonymous structs and unions; kNotFound naming what is missing.
+  /// `path` is "member" or "member.inner", through anonymous structs and unions; kNotFound naming
+  /// what is missing.
   Result<Member> member(std::string_view name, std::string_view path) const;
   /// The first of several spellings that exists: structures change between kernels.
-  Result<Member> first_member_of(std::string_view name, std::initializer_list<std::string_view> paths) const;
+  Result<Member> first_member_of(std::string_view name,
+                                 std::initializer_list<std::string_view> paths) const;
   bool has(std::string_view name) const;
   /// The value of an enumerator; kNotFound.
   Result<std::uint64_t> enumerator(std::string_view name) const;
@@ -50,7 +53,8 @@ class Types {
   Types() = default;
   static Result<Types> from(struct btf* handle, std::uint32_t first_id);
   std::optional<std::uint32_t> find_struct(std::string_view name) const;
-  std::optional<Member> find_member(std::uint32_t type, std::string_view name, unsigned depth, unsigned& budget) const;
+  std::optional<Member> find_member(std::uint32_t type, std::string_view name, unsigned depth,
+                                    unsigned& budget) const;
   std::uint32_t resolved(std::uint32_t type) const;
   void fill_size(Member& member) const;
 

@@ -9,11 +9,12 @@ constexpr std::size_t kMaxFrames = 512;
 constexpr std::size_t kMaxScanned = 16384 / 8;  // words of one kernel stack
 constexpr std::size_t kMaxScannedFrames = 64;
 
-// struct pt_regs (arch/x86/include/asm/ptrace.h): the hardware's part is fixed by the CPU, the rest by the entry code
-// since v2.6.
-constexpr std::uint64_t kPtRegsR13 = 16, kPtRegsBp = 32, kPtRegsR10 = 56, kPtRegsDx = 96, kPtRegsDi = 112,
-                        kPtRegsIp = 128, kPtRegsCs = 136, kPtRegsSp = 152;
-constexpr std::uint64_t kIretIp = 0, kIretCs = 8, kIretSp = 24;  // relative to a partial frame, which begins at ip
+// struct pt_regs (arch/x86/include/asm/ptrace.h): the hardware's part is fixed by the CPU, the rest
+// by the entry code since v2.6.
+constexpr std::uint64_t kPtRegsR13 = 16, kPtRegsBp = 32, kPtRegsR10 = 56, kPtRegsDx = 96,
+                        kPtRegsDi = 112, kPtRegsIp = 128, kPtRegsCs = 136, kPtRegsSp = 152;
+constexpr std::uint64_t kIretIp = 0, kIretCs = 8,
+                        kIretSp = 24;  // relative to a partial frame, which begins at ip
 
 }  // namespace
 
@@ -21,7 +22,7 @@ struct Unwinder::State {
   VirtAddr ip, sp;
   std::uint64_t bp = 0;
   std::optional<std::uint64_t> r10, r13, di, dx;  // known where full registers were saved
-  bool exact_ip = true;                           // ip is where execution stopped, not a return address
+  bool exact_ip = true;  // ip is where execution stopped, not a return address
   bool user = false;
 };
 
@@ -50,15 +51,17 @@ Result<bool> Unwinder::step(State& state) const {
   const OrcEntry entry = HVD_TRY(orc_->find(lookup));
   if (entry.type == OrcEntry::Type::kEndOfStack) return false;
   if (entry.type == OrcEntry::Type::kUndefined) {
-    return Error{ErrorCode::kNotFound, "the code at " + hex(state.ip.value) + " has no unwind information"};
+    return Error{ErrorCode::kNotFound,
+                 "the code at " + hex(state.ip.value) + " has no unwind information"};
   }
   const auto sum = [](std::uint64_t base, std::int16_t offset) {
     return VirtAddr{base + static_cast<std::uint64_t>(std::int64_t{offset})};
   };
-  const auto known = [](std::optional<std::uint64_t> value, const char* name) -> Result<std::uint64_t> {
+  const auto known = [](std::optional<std::uint64_t> value,
+                        const char* name) -> Result<std::uint64_t> {
     if (value) return *value;
-    return Error{ErrorCode::kNotFound,
-                 std::string("the stack pointer was kept in ") + name + ", which is not known here"};
+    return Error{ErrorCode::kNotFound, std::string("the stack pointer was kept in ") + name +
+                                           ", which is not known here"};
   };
   VirtAddr sp;
   switch (entry.sp_base) {
@@ -101,8 +104,12 @@ Result<bool> Unwinder::step(State& state) const {
   }
   switch (entry.bp_base) {
     case OrcEntry::Base::kUndefined: break;
-    case OrcEntry::Base::kPrevSp: state.bp = HVD_TRY(memory.read_u64(sum(sp.value, entry.bp_offset))); break;
-    case OrcEntry::Base::kBp: state.bp = HVD_TRY(memory.read_u64(sum(previous.bp, entry.bp_offset))); break;
+    case OrcEntry::Base::kPrevSp:
+      state.bp = HVD_TRY(memory.read_u64(sum(sp.value, entry.bp_offset)));
+      break;
+    case OrcEntry::Base::kBp:
+      state.bp = HVD_TRY(memory.read_u64(sum(previous.bp, entry.bp_offset)));
+      break;
     default: return Error{ErrorCode::kCorrupt, "an ORC entry names an unknown frame pointer"};
   }
   // A stack grows down: a caller's frame is above. Only saved registers may lead to another stack.
@@ -122,9 +129,11 @@ void Unwinder::unwind(State state, Stack& stack) const {
     }
     if (state.ip.value == 0 || !is_text(state.exact_ip ? state.ip : state.ip - 1)) {
       stack.end_reason = "no code at " + hex(state.ip.value);
-      // A call through a wild pointer: the caller is on top of the stack, as on a page fault at that address.
+      // A call through a wild pointer: the caller is on top of the stack, as on a page fault at
+      // that address.
       if (!stack.frames.empty() && !state.exact_ip) return;
-      // Where execution stopped is known, whatever is there; a return address that is no code is none.
+      // Where execution stopped is known, whatever is there; a return address that is no code is
+      // none.
       stack.frames.push_back({state.ip, state.ip, state.exact_ip, state.exact_ip});
       const auto caller = kernel_.memory().read_u64(state.sp);
       if (!caller || !is_text(VirtAddr{*caller - 1})) return scan(state.sp, stack);
@@ -134,8 +143,8 @@ void Unwinder::unwind(State state, Stack& stack) const {
       stack.end_reason.clear();
       continue;
     }
-    stack.frames.push_back(
-        {state.ip, state.exact_ip ? state.ip : state.ip - 1, state.exact_ip && !stack.frames.empty(), true});
+    stack.frames.push_back({state.ip, state.exact_ip ? state.ip : state.ip - 1,
+                            state.exact_ip && !stack.frames.empty(), true});
     if (!orc_) return scan(state.sp, stack);
     const VirtAddr sp = state.sp;
     const auto more = step(state);
@@ -151,7 +160,8 @@ void Unwinder::unwind(State state, Stack& stack) const {
   stack.end_reason = "more than " + std::to_string(kMaxFrames) + " frames";
 }
 
-// The last resort: every word of the rest of the stack page run that is a return address. Each may be stale.
+// The last resort: every word of the rest of the stack page run that is a return address. Each may
+// be stale.
 void Unwinder::scan(VirtAddr sp, Stack& stack) const {
   std::size_t found = 0;
   VirtAddr at{sp.value & ~std::uint64_t{7}};
@@ -188,8 +198,8 @@ Stack Unwinder::from_registers(const Registers& registers) const {
 Stack Unwinder::from_sleeping(VirtAddr saved_sp) const {
   Stack stack;
   const auto start = [&]() -> Result<State> {
-    // struct inactive_task_frame (arch/x86/include/asm/switch_to.h): what __switch_to_asm pushed; bp and the return
-    // address stand last.
+    // struct inactive_task_frame (arch/x86/include/asm/switch_to.h): what __switch_to_asm pushed;
+    // bp and the return address stand last.
     const Types& types = *HVD_TRY(kernel_.need_types());
     const Member bp = HVD_TRY(types.member("inactive_task_frame", "bp"));
     const Member ret = HVD_TRY(types.member("inactive_task_frame", "ret_addr"));

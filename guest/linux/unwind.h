@@ -10,7 +10,8 @@ namespace hvd::linux_guest {
 
 struct Frame {
   VirtAddr address;  // the instruction: a return address, or where the CPU or an interrupt stopped
-  VirtAddr lookup;   // the address to name it by: one less for return addresses, which may be the next function's
+  VirtAddr lookup;   // the address to name it by: one less for return addresses, which may be the
+                     // next function's
   bool interrupted = false;  // the registers were saved here: the frames behind were interrupted
   bool reliable = true;
 };
@@ -23,13 +24,15 @@ struct Stack {
 
 class Unwinder {
  public:
-  /// All must outlive the object. `orc` may be null: then return addresses are picked off the stack, unreliable.
+  /// All must outlive the object. `orc` may be null: then return addresses are picked off the
+  /// stack, unreliable.
   Unwinder(const Kernel& kernel, const OrcTables* orc, const Symbolizer& symbols)
       : kernel_(kernel), orc_(orc), symbols_(symbols) {}
 
   /// From a CPU's registers; a CPU in user mode gives its one user frame.
   Stack from_registers(const Registers& registers) const;
-  /// A task that is not running: its saved stack pointer (thread.sp) leads to a struct inactive_task_frame.
+  /// A task that is not running: its saved stack pointer (thread.sp) leads to a struct
+  /// inactive_task_frame.
   Stack from_sleeping(VirtAddr saved_sp) const;
 
  private:

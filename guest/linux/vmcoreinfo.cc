@@ -18,7 +18,8 @@ std::optional<std::uint64_t> parse_number(std::string_view text, int base) {
 }  // namespace
 
 Result<VmcoreInfo> VmcoreInfo::parse(std::string_view text) {
-  if (!text.starts_with("OSRELEASE=")) return Error{ErrorCode::kCorrupt, "VMCOREINFO does not begin with OSRELEASE="};
+  if (!text.starts_with("OSRELEASE="))
+    return Error{ErrorCode::kCorrupt, "VMCOREINFO does not begin with OSRELEASE="};
   text = text.substr(0, std::min(text.find('\0'), text.size()));
   VmcoreInfo info;
   while (!text.empty() && info.values_.size() < kMaxLines) {
@@ -26,7 +27,8 @@ Result<VmcoreInfo> VmcoreInfo::parse(std::string_view text) {
     const std::string_view line = text.substr(0, end);
     text.remove_prefix(std::min(end + 1, text.size()));
     const std::size_t mark = line.find('=');
-    if (mark != std::string_view::npos) info.values_.emplace(line.substr(0, mark), line.substr(mark + 1));
+    if (mark != std::string_view::npos)
+      info.values_.emplace(line.substr(0, mark), line.substr(mark + 1));
   }
   return info;
 }

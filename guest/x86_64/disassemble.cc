@@ -11,7 +11,8 @@ Result<std::vector<Instruction>> disassemble(VirtAddr at, ByteView code, std::si
   }
   cs_option(handle, CS_OPT_SYNTAX, CS_OPT_SYNTAX_ATT);
   cs_insn* instructions = nullptr;
-  const std::size_t count = cs_disasm(handle, u8(code), code.size(), at.value, limit, &instructions);
+  const std::size_t count =
+      cs_disasm(handle, u8(code), code.size(), at.value, limit, &instructions);
   std::vector<Instruction> out;
   for (std::size_t i = 0; i < count; ++i) {
     const cs_insn& in = instructions[i];

@@ -16,8 +16,8 @@ struct Instruction {
   std::string text;  // AT&T syntax, as the kernel's own tools print
 };
 
-/// As many whole instructions as `code`, which begins at `at`, holds; at most `limit`. kUnsupported when Capstone does
-/// not start.
+/// As many whole instructions as `code`, which begins at `at`, holds; at most `limit`. kUnsupported
+/// when Capstone does not start.
 Result<std::vector<Instruction>> disassemble(VirtAddr at, ByteView code, std::size_t limit);
 
 }  // namespace hvd

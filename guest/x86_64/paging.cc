@@ -28,8 +28,10 @@ using Table = std::array<le64, 512>;
 
 Result<PageTables> PageTables::of(const PhysicalMemory& memory, const Registers& cpu) {
   const auto cr0 = cpu.get(Reg::kCr0), cr3 = cpu.get(Reg::kCr3), cr4 = cpu.get(Reg::kCr4);
-  if (!cr0 || !cr3 || !cr4) return Error{ErrorCode::kNotFound, "the CPU's control registers are not known"};
-  if (!(*cr0 & kCr0Paging) || !(*cr4 & kCr4Pae)) return Error{ErrorCode::kNotFound, "the CPU was not in long mode"};
+  if (!cr0 || !cr3 || !cr4)
+    return Error{ErrorCode::kNotFound, "the CPU's control registers are not known"};
+  if (!(*cr0 & kCr0Paging) || !(*cr4 & kCr4Pae))
+    return Error{ErrorCode::kNotFound, "the CPU was not in long mode"};
   return PageTables(memory, PhysAddr{*cr3 & kAddressMask}, (*cr4 & kCr4La57) != 0);
 }
 
@@ -37,7 +39,8 @@ Result<PhysAddr> PageTables::translate(VirtAddr at) const {
   PhysAddr table = root_;
   for (unsigned level = five_level_ ? 5 : 4; level >= 1; --level) {
     const std::uint64_t index = (at.value >> shift(level)) & 511;
-    const std::uint64_t entry = HVD_TRY(with_context(memory_->read<le64>(table + index * 8), "page table"));
+    const std::uint64_t entry =
+        HVD_TRY(with_context(memory_->read<le64>(table + index * 8), "page table"));
     if (!(entry & kPresent)) return Error{ErrorCode::kNotMapped, hex(at.value) + " is not mapped"};
     const bool leaf = level == 1 || (level <= 3 && (entry & kLargePage));
     if (leaf) {
@@ -56,9 +59,11 @@ struct PageTables::Walk {
   std::vector<PageMapping> out;
   bool full = false;
   std::size_t tables_left = kMaxTables;
-  std::vector<PhysRange>* tables = nullptr;  // collects them when asked to; then mappings do not count
+  std::vector<PhysRange>* tables =
+      nullptr;  // collects them when asked to; then mappings do not count
 
-  void add(std::uint64_t virt, std::uint64_t phys, std::uint64_t size, bool writable, bool executable) {
+  void add(std::uint64_t virt, std::uint64_t phys, std::uint64_t size, bool writable,
+           bool executable) {
     if (tables) return;
     // Cut to what was asked for.
     const std::uint64_t skip = virt < from ? from - virt : 0;
@@ -67,8 +72,8 @@ struct PageTables::Walk {
     phys += skip;
     if (!out.empty()) {
       PageMapping& last = out.back();
-      if (last.virt.value + last.size == virt && last.phys.value + last.size == phys && last.writable == writable &&
-          last.executable == executable) {
+      if (last.virt.value + last.size == virt && last.phys.value + last.size == phys &&
+          last.writable == writable && last.executable == executable) {
         last.size += keep;
         return;
       }
@@ -82,10 +87,11 @@ struct PageTables::Walk {
   }
 };
 
-// The depth is bounded by the level and the result by `limit`, but a guest can make all 512 entries of each level name
-// one table and so have billions of them walked without a single mapping: hence the bound on tables read.
-void PageTables::collect(Walk& walk, PhysAddr table, unsigned level, std::uint64_t base, bool writable,
-                         bool executable) const {
+// The depth is bounded by the level and the result by `limit`, but a guest can make all 512 entries
+// of each level name one table and so have billions of them walked without a single mapping: hence
+// the bound on tables read.
+void PageTables::collect(Walk& walk, PhysAddr table, unsigned level, std::uint64_t base,
+                         bool writable, bool executable) const {
   if (walk.tables_left == 0) {
     if (!walk.full) ++walk.unreadable;
     walk.full = true;
@@ -102,7 +108,8 @@ void PageTables::collect(Walk& walk, PhysAddr table, unsigned level, std::uint64
   const unsigned top = five_level_ ? 5 : 4;
   for (std::uint64_t index = 0; index < 512 && !walk.full; ++index) {
     std::uint64_t virt = base + index * span;
-    if (level == top && (index & 256)) virt |= ~std::uint64_t{0} << (shift(top) + 9);  // canonical upper half
+    if (level == top && (index & 256))
+      virt |= ~std::uint64_t{0} << (shift(top) + 9);  // canonical upper half
     if (virt > walk.to || virt + (span - 1) < walk.from) continue;
     const std::uint64_t entry = entries[index];
     if (!(entry & kPresent)) continue;

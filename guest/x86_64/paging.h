@@ -29,12 +29,14 @@ class PageTables {
   /// kNotMapped when the tables say no, the memory's own error when a table is not there.
   Result<PhysAddr> translate(VirtAddr at) const;
 
-  /// All mappings of [from, to], in order, runs that continue each other in both spaces and have the same rights
-  /// joined. Tables that cannot be read are counted in `unreadable`; after `limit` mappings it stops and `unreadable`
-  /// counts one more.
-  std::vector<PageMapping> mappings(VirtAddr from, VirtAddr to, std::size_t limit, std::size_t& unreadable) const;
+  /// All mappings of [from, to], in order, runs that continue each other in both spaces and have
+  /// the same rights joined. Tables that cannot be read are counted in `unreadable`; after `limit`
+  /// mappings it stops and `unreadable` counts one more.
+  std::vector<PageMapping> mappings(VirtAddr from, VirtAddr to, std::size_t limit,
+                                    std::size_t& unreadable) const;
 
-  /// The pages that the tables themselves occupy for [from, to], the root included; at most 2^20 of them.
+  /// The pages that the tables themselves occupy for [from, to], the root included; at most 2^20 of
+  /// them.
   std::vector<PhysRange> table_pages(VirtAddr from, VirtAddr to) const;
 
   PhysAddr root() const { return root_; }
@@ -42,7 +44,8 @@ class PageTables {
 
  private:
   struct Walk;
-  void collect(Walk& walk, PhysAddr table, unsigned level, std::uint64_t base, bool writable, bool executable) const;
+  void collect(Walk& walk, PhysAddr table, unsigned level, std::uint64_t base, bool writable,
+               bool executable) const;
   const PhysicalMemory* memory_;
   PhysAddr root_;
   bool five_level_;

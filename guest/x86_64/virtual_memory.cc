@@ -25,7 +25,8 @@ Result<void> VirtualMemory::read(VirtAddr at, MutableBytes out) const {
   while (!out.empty()) {
     const std::size_t size = std::min<std::size_t>(out.size(), kPageSize - at.value % kPageSize);
     const PhysAddr phys = HVD_TRY(translate(at));
-    if (auto done = memory_->read(phys, out.first(size)); !done) return std::move(done).error().in(hex(at.value));
+    if (auto done = memory_->read(phys, out.first(size)); !done)
+      return std::move(done).error().in(hex(at.value));
     at = at + size;
     out = out.subspan(size);
   }
@@ -33,7 +34,8 @@ Result<void> VirtualMemory::read(VirtAddr at, MutableBytes out) const {
 }
 
 Result<std::uint64_t> VirtualMemory::read_unsigned(VirtAddr at, std::size_t size) const {
-  if (size > 8) return Error{ErrorCode::kUnsupported, "an integer of " + std::to_string(size) + " bytes"};
+  if (size > 8)
+    return Error{ErrorCode::kUnsupported, "an integer of " + std::to_string(size) + " bytes"};
   le64 value = 0;
   HVD_TRY(read(at, MutableBytes(reinterpret_cast<std::byte*>(&value), size)));
   return std::uint64_t{value};
@@ -43,8 +45,8 @@ Result<std::string> VirtualMemory::read_string(VirtAddr at, std::size_t limit) c
   std::string out;
   while (out.size() < limit) {
     char buffer[256];
-    const std::size_t size =
-        std::min<std::size_t>({sizeof buffer, limit - out.size(), kPageSize - at.value % kPageSize});
+    const std::size_t size = std::min<std::size_t>(
+        {sizeof buffer, limit - out.size(), kPageSize - at.value % kPageSize});
     HVD_TRY(read(at, std::as_writable_bytes(std::span(buffer, size))));
     const char* end = std::find(buffer, buffer + size, '\0');
     out.append(static_cast<const char*>(buffer), end);

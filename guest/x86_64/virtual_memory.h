@@ -10,8 +10,10 @@ namespace hvd {
 
 class VirtualMemory {
  public:
-  /// `memory` must outlive the object. Not safe to use from several threads: translations are remembered.
-  VirtualMemory(const PhysicalMemory& memory, PageTables tables) : memory_(&memory), tables_(tables) {}
+  /// `memory` must outlive the object. Not safe to use from several threads: translations are
+  /// remembered.
+  VirtualMemory(const PhysicalMemory& memory, PageTables tables)
+      : memory_(&memory), tables_(tables) {}
 
   /// All or nothing. kNotMapped, or what the physical memory says.
   Result<void> read(VirtAddr at, MutableBytes out) const;

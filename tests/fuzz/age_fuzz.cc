@@ -1,4 +1,5 @@
-// An age file, opened with a key that fits the seeds. Passphrases are left out: each try costs a second by design.
+// An age file, opened with a key that fits the seeds. Passphrases are left out: each try costs a
+// second by design.
 #include "decrypt/age.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/fuzz_keys.h"

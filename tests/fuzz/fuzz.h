@@ -30,10 +30,11 @@ inline void walk(const PhysicalMemory& memory) {
       const PhysAddr at = range.begin + offset;
       const Extent extent = memory.extent_at(at);
       require(extent.range.begin == at && extent.range.size > 0);
-      const std::size_t size =
-          static_cast<std::size_t>(std::min<std::uint64_t>({page.size(), extent.range.size, range.size - offset}));
+      const std::size_t size = static_cast<std::size_t>(
+          std::min<std::uint64_t>({page.size(), extent.range.size, range.size - offset}));
       const bool readable = memory.read(at, MutableBytes(page).first(size)).has_value();
-      if (readable) require(extent.kind == Extent::Kind::kStored || extent.kind == Extent::Kind::kZero);
+      if (readable)
+        require(extent.kind == Extent::Kind::kStored || extent.kind == Extent::Kind::kZero);
       offset += extent.range.size;
     }
   }

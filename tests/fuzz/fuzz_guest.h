@@ -11,8 +11,9 @@ struct SyntheticGuest {
 
   SyntheticGuest() {
     LinuxBuilder builder;
-    builder.add_log(
-        {{1, 6, "Linux version"}, {2, 4, "BUG: unable to handle page fault"}, {3, 0, "Kernel panic - not syncing: x"}});
+    builder.add_log({{1, 6, "Linux version"},
+                     {2, 4, "BUG: unable to handle page fault"},
+                     {3, 0, "Kernel panic - not syncing: x"}});
     const VirtAddr stack = builder.place(4096, "", 4096);
     builder.add_task(0, "swapper/0", 0);
     const VirtAddr task = builder.add_task(1, "init", 2);
@@ -31,7 +32,8 @@ struct SyntheticGuest {
     const VirtAddr ips = builder.place(8, "__start_orc_unwind_ip");
     builder.symbol("__stop_orc_unwind_ip", ips + 8, 'D');
     builder.write_u32(ips, static_cast<std::uint32_t>(LinuxBuilder::kText - ips.value));
-    builder.write_u32(ips + 4, static_cast<std::uint32_t>(LinuxBuilder::kText + 0x80000 - (ips.value + 4)));
+    builder.write_u32(ips + 4,
+                      static_cast<std::uint32_t>(LinuxBuilder::kText + 0x80000 - (ips.value + 4)));
     const VirtAddr entries = builder.place(16, "__start_orc_unwind");
     builder.write(entries, ByteWriter().u16(8).u16(0).u8(5).u8(2).u16(8).u16(0).u8(5).u8(2).view());
     builder.add_btf(kernel_btf());

@@ -1,6 +1,6 @@
-// A Linux guest's memory. The input is a list of patches on a small synthetic kernel: {le32 place, u8 size, bytes},
-// `place` counted over the pages that the kernel uses, so that mutations meet page tables, symbols, types, log, tasks,
-// modules and stacks.
+// A Linux guest's memory. The input is a list of patches on a small synthetic kernel: {le32 place,
+// u8 size, bytes}, `place` counted over the pages that the kernel uses, so that mutations meet page
+// tables, symbols, types, log, tasks, modules and stacks.
 #include "guest/linux/crash.h"
 #include "guest/linux/tasks.h"
 #include "tests/fuzz/fuzz.h"
@@ -18,7 +18,8 @@ Image patched(ByteView input) {
   for (int i = 0; i < 64 && input.size() >= 5; ++i) {
     le32 place = 0;
     std::memcpy(&place, input.data(), sizeof place);
-    const std::size_t size = std::min<std::size_t>(std::to_integer<std::size_t>(input[4]) % 64, input.size() - 5);
+    const std::size_t size =
+        std::min<std::size_t>(std::to_integer<std::size_t>(input[4]) % 64, input.size() - 5);
     const std::uint64_t at = place % (pages.size() * kPageSize);
     const std::size_t fits = std::min<std::size_t>(size, kPageSize - at % kPageSize);
     memory->write(pages[at / kPageSize] + at % kPageSize, input.subspan(5, fits));

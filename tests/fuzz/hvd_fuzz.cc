@@ -12,7 +12,8 @@ namespace {
 using namespace hvd;
 using namespace hvd::format;
 
-// Hashes and signatures stop a mutation at the door. Whoever made a dump can make these fit, so this makes them fit.
+// Hashes and signatures stop a mutation at the door. Whoever made a dump can make these fit, so
+// this makes them fit.
 void repair(Bytes& bytes) {
   FileHeader header{};
   if (bytes.size() < sizeof header) return;
@@ -28,7 +29,8 @@ void repair(Bytes& bytes) {
     RecordHeader record{};
     std::memcpy(&record, bytes.data() + at, sizeof record);
     const std::size_t size = record.payload_size, payload_at = at + sizeof record;
-    if (std::memcmp(record.magic, kRecordMagic.data(), kRecordMagic.size()) != 0 || size > bytes.size() - payload_at) {
+    if (std::memcmp(record.magic, kRecordMagic.data(), kRecordMagic.size()) != 0 ||
+        size > bytes.size() - payload_at) {
       at += kAlignment;
       if (at > bytes.size()) return;
       continue;
@@ -37,7 +39,8 @@ void repair(Bytes& bytes) {
       Footer footer{};
       std::memcpy(&footer, bytes.data() + payload_at, sizeof footer);
       footer.file_size = bytes.size();
-      const ByteView unsigned_part = hvd::bytes_of(footer).first(sizeof footer - sizeof footer.signature);
+      const ByteView unsigned_part =
+          hvd::bytes_of(footer).first(sizeof footer - sizeof footer.signature);
       const Signature signature = key.sign(kFooterPurpose, dump, keyed_hash(dump, unsigned_part));
       std::memcpy(footer.signature, signature.data(), signature.size());
       std::memcpy(bytes.data() + payload_at, &footer, sizeof footer);

@@ -1,4 +1,5 @@
-// Key strings, identity and passphrase files, key text, signing keys: small texts that people and slots bring.
+// Key strings, identity and passphrase files, key text, signing keys: small texts that people and
+// slots bring.
 #include "base/text.h"
 #include "decrypt/bech32.h"
 #include "decrypt/partition_keys.h"
@@ -12,7 +13,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)parse_identity_file(text).has_value();
   (void)parse_passphrase_file(text).has_value();
   (void)format::SigningKey::parse(text).has_value();
-  if (const auto key = parse_recipient(text)) fuzz::require(parse_recipient(key->text())->key == key->key);
+  if (const auto key = parse_recipient(text))
+    fuzz::require(parse_recipient(key->text())->key == key->key);
   if (const auto bytes = bech32_decode("age", text)) {
     fuzz::require(bech32_decode("age", bech32_encode("age", *bytes)).value() == *bytes);
   }

@@ -1,5 +1,5 @@
-// Writes the seeds of every fuzz entry into FOLDER/<entry>/, from text and builders; the same bytes each time but for
-// what is encrypted.
+// Writes the seeds of every fuzz entry into FOLDER/<entry>/, from text and builders; the same bytes
+// each time but for what is encrypted.
 #include <filesystem>
 #include <fstream>
 
@@ -18,7 +18,8 @@ std::filesystem::path out;
 void seed(const std::string& entry, const std::string& name, ByteView bytes) {
   std::filesystem::create_directories(out / entry);
   std::ofstream(out / entry / name, std::ios::binary)
-      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+      .write(reinterpret_cast<const char*>(bytes.data()),
+             static_cast<std::streamsize>(bytes.size()));
 }
 void seed(const std::string& entry, const std::string& name, std::string_view text) {
   seed(entry, name, as_bytes(text));
@@ -28,11 +29,14 @@ Bytes clear_dump() {
   CraftedDump crafted;
   crafted.begin().facts(R"({"ranges":[[0,67108864]],"uuid":"x"})");
   format::MapChunk entry{};
-  entry.file_offset = crafted.chunk(0, 0, PageClass::kKernel, {5, 9}, filled(2 * format::kPageBytes, 'k'));
+  entry.file_offset =
+      crafted.chunk(0, 0, PageClass::kKernel, {5, 9}, filled(2 * format::kPageBytes, 'k'));
   entry.page_count = 2;
   const std::uint8_t stored = format::kStateStored;
   const auto map = crafted.map(
-      0, {entry}, {{5, stored}, {9, stored}, {10, format::kStateRepeat}, {11, format::kStateAbsent}}, {{10, 5}});
+      0, {entry},
+      {{5, stored}, {9, stored}, {10, format::kStateRepeat}, {11, format::kStateAbsent}},
+      {{10, 5}});
   crafted.map_index({{0, map}});
   crafted.end();
   return crafted.build();
@@ -40,11 +44,12 @@ Bytes clear_dump() {
 
 Bytes sealed_dump() {
   auto bytes = std::make_shared<Bytes>();
-  auto writer =
-      format::DumpWriter::create(std::make_unique<SharedSink>(bytes), {DumpId{7}, 0, "{}"}, fuzz::signing_key())
-          .value();
+  auto writer = format::DumpWriter::create(std::make_unique<SharedSink>(bytes),
+                                           {DumpId{7}, 0, "{}"}, fuzz::signing_key())
+                    .value();
   auto keys = std::make_shared<PartitionKeys>(fuzz::partition_keys());
-  const auto slots = make_key_slots(*keys, DumpId{7}, 0, {Recipient(fuzz::identity().recipient())}).value();
+  const auto slots =
+      make_key_slots(*keys, DumpId{7}, 0, {Recipient(fuzz::identity().recipient())}).value();
   auto partition = writer->begin_partition({.name = "guest"}, keys, slots).value();
   (void)partition->facts(R"({"ranges":[[0,67108864]]})").has_value();
   (void)partition->note({"VMCOREINFO", 0, to_bytes("OSRELEASE=x")}).has_value();
@@ -74,7 +79,8 @@ void elf_seeds() {
   seed("elf_notes", "prstatus_qemu", notes);
 }
 
-// include/linux/../diskdump.h of makedumpfile: struct disk_dump_header, then bitmaps and page descriptors.
+// include/linux/../diskdump.h of makedumpfile: struct disk_dump_header, then bitmaps and page
+// descriptors.
 Bytes diskdump() {
   ByteWriter header;
   header.put(as_bytes("KDUMP   ")).u32(6).zeros(390 - 12).zeros(2);
@@ -97,26 +103,31 @@ int main(int argc, char** argv) {
   elf_seeds();
   seed("kdumpfile", "diskdump", diskdump());
   seed("age", "x25519", age_encrypt(fuzz::identity().recipient(), as_bytes("secret")).value());
-  seed("age", "grease", "age-encryption.org/v1\n-> grease a b\nYWJj\n--- " + std::string(43, 'A') + "\n");
+  seed("age", "grease",
+       "age-encryption.org/v1\n-> grease a b\nYWJj\n--- " + std::string(43, 'A') + "\n");
   seed("age", "scrypt",
-       "age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 18\n" + std::string(43, 'A') + "\n--- " +
-           std::string(43, 'A') + "\n");
+       "age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 18\n" + std::string(43, 'A') +
+           "\n--- " + std::string(43, 'A') + "\n");
   seed("keys", "identity", "# mine\n" + fuzz::identity().text() + "\n");
   seed("keys", "recipient", fuzz::identity().recipient().text());
   seed("keys", "all", to_string(fuzz::partition_keys().key_text(DumpId{7}, 0).view()));
   seed("keys", "some",
-       to_string(fuzz::partition_keys().key_text(DumpId{7}, 0, std::vector{PageClass::kKernel}).view()));
+       to_string(
+           fuzz::partition_keys().key_text(DumpId{7}, 0, std::vector{PageClass::kKernel}).view()));
   seed("keys", "signing", "hvdump-signing-key " + std::string(64, '1') + "\n");
   seed("policy", "rules",
        R"({"vms":[{"match":"web-*","stateless":true,"note":"x"},{"match":"*","recipients":[")" +
            fuzz::identity().recipient().text() +
            R"("],"compression":"lz4"}],"hypervisor":{"level":"full","recipients":[]}})");
   seed("qemu_text", "mtree",
-       "FlatView #2\n AS \"memory\", root: system\n  0000000000000000-000000000009ffff (prio 0, ram): pc.ram KVM\r\n"
+       "FlatView #2\n AS \"memory\", root: system\n  0000000000000000-000000000009ffff (prio 0, "
+       "ram): pc.ram KVM\r\n"
        "  00000000000c0000-00000000000cafff (prio 0, rom): pc.ram @00000000000c0000 KVM\n");
   seed("qemu_text", "secret", R"(-object {"qom-type":"secret","data":"x"},password=y)");
-  seed("qmp", "reply", "{\"event\": \"STOP\"}\r\n{\"return\": {\"status\": \"running\"}, \"id\": 2}\r\n");
-  seed("qmp", "error", "{\"id\": 2, \"error\": {\"class\": \"CommandNotFound\", \"desc\": \"x\"}}\n");
+  seed("qmp", "reply",
+       "{\"event\": \"STOP\"}\r\n{\"return\": {\"status\": \"running\"}, \"id\": 2}\r\n");
+  seed("qmp", "error",
+       "{\"id\": 2, \"error\": {\"class\": \"CommandNotFound\", \"desc\": \"x\"}}\n");
   const fuzz::SyntheticGuest guest;
   seed("vmcoreinfo", "note", ByteView(guest.image.notes[0].contents));
   seed("btf", "new", kernel_btf());

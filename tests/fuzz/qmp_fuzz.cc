@@ -13,6 +13,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!connection.receive().is_discarded()) connection.send(text);
   });
   auto client = QmpClient::connect(peer.path());
-  if (client) (void)client->execute("query-status", nlohmann::json::object(), std::chrono::seconds(5)).has_value();
+  if (client)
+    (void)client->execute("query-status", nlohmann::json::object(), std::chrono::seconds(5))
+        .has_value();
   return 0;
 }

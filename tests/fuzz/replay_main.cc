@@ -1,5 +1,5 @@
-// Runs a fuzz entry without libFuzzer: every file of a corpus folder as it is, then mutated in a fixed order, so that
-// the everyday build and its sanitizers meet damage too.
+// Runs a fuzz entry without libFuzzer: every file of a corpus folder as it is, then mutated in a
+// fixed order, so that the everyday build and its sanitizers meet damage too.
 //
 // usage: PROGRAM CORPUS_FOLDER [MUTATIONS_PER_SEED]
 #include <algorithm>
@@ -17,14 +17,16 @@
 
 namespace {
 
-// A buffer of exactly the input's size on the heap: a read behind it is one that AddressSanitizer sees.
+// A buffer of exactly the input's size on the heap: a read behind it is one that AddressSanitizer
+// sees.
 void run(const std::string& input) {
   const std::unique_ptr<std::uint8_t[]> exact(new std::uint8_t[input.size()]);
   std::memcpy(exact.get(), input.data(), input.size());
   LLVMFuzzerTestOneInput(exact.get(), input.size());
 }
 
-std::string mutated(std::string input, const std::vector<std::string>& seeds, std::mt19937& random) {
+std::string mutated(std::string input, const std::vector<std::string>& seeds,
+                    std::mt19937& random) {
   static constexpr std::uint64_t kInteresting[] = {0,
                                                    1,
                                                    2,
@@ -57,7 +59,8 @@ std::string mutated(std::string input, const std::vector<std::string>& seeds, st
         break;
       case 3: {
         const std::uint64_t value = kInteresting[below(std::size(kInteresting))];
-        const std::size_t width = std::min<std::size_t>(std::size_t{1} << below(4), input.size() - at);
+        const std::size_t width =
+            std::min<std::size_t>(std::size_t{1} << below(4), input.size() - at);
         std::memcpy(input.data() + at, &value, width);
         break;
       }
@@ -84,7 +87,8 @@ int main(int argc, char** argv) {
   }
   const unsigned mutations = argc > 2 ? static_cast<unsigned>(std::stoul(argv[2])) : 2000;
   std::vector<std::filesystem::path> files;
-  for (const auto& entry : std::filesystem::directory_iterator(argv[1])) files.push_back(entry.path());
+  for (const auto& entry : std::filesystem::directory_iterator(argv[1]))
+    files.push_back(entry.path());
   std::sort(files.begin(), files.end());
   std::vector<std::string> seeds;
   for (const auto& file : files) {
@@ -98,7 +102,8 @@ int main(int argc, char** argv) {
   for (const std::string& seed : seeds) run(seed);
   run("");
   std::mt19937 random(20240229);
-  const char* keep = std::getenv("HVD_KEEP_INPUT");  // a file for the input at hand, to find what crashed
+  const char* keep =
+      std::getenv("HVD_KEEP_INPUT");  // a file for the input at hand, to find what crashed
   for (const std::string& seed : seeds) {
     for (unsigned i = 0; i < mutations; ++i) {
       const std::string input = mutated(seed, seeds, random);

@@ -22,7 +22,8 @@ class BtfBuilder {
   };
 
   BtfBuilder() : btf_(btf__new_empty()) {
-    for (const auto& [name, size] : {std::pair{"u8", 1}, {"u16", 2}, {"u32", 4}, {"u64", 8}, {"char", 1}}) {
+    for (const auto& [name, size] :
+         {std::pair{"u8", 1}, {"u16", 2}, {"u32", 4}, {"u64", 8}, {"char", 1}}) {
       ids_[name] = btf__add_int(btf_, name, static_cast<std::size_t>(size), 0);
     }
     ids_["ptr"] = btf__add_ptr(btf_, 0);
@@ -32,8 +33,8 @@ class BtfBuilder {
   ~BtfBuilder() { btf__free(btf_); }
 
   /// An anonymous one has an empty name and goes by `label` in later fields.
-  BtfBuilder& structure(const std::string& name, std::uint32_t size, const std::vector<Field>& fields,
-                        const std::string& label = {}) {
+  BtfBuilder& structure(const std::string& name, std::uint32_t size,
+                        const std::vector<Field>& fields, const std::string& label = {}) {
     std::vector<int> types;
     for (const Field& field : fields) types.push_back(type_id(field.type));
     const int id = btf__add_struct(btf_, name.empty() ? nullptr : name.c_str(), size);
@@ -41,7 +42,9 @@ class BtfBuilder {
     ids_[label.empty() ? name : label] = id;
     for (std::size_t i = 0; i < fields.size(); ++i) {
       const Field& field = fields[i];
-      const int type = types[i] < 0 ? id : types[i];  // "self": a structure that holds itself, as no compiler makes
+      const int type =
+          types[i] < 0 ? id
+                       : types[i];  // "self": a structure that holds itself, as no compiler makes
       EXPECT_EQ(btf__add_field(btf_, field.name.empty() ? nullptr : field.name.c_str(), type,
                                field.offset * 8 + field.bit, field.bits),
                 0)
@@ -65,15 +68,16 @@ class BtfBuilder {
     EXPECT_NE(bracket, std::string::npos) << "no type " << type;
     if (bracket == std::string::npos) return 0;
     const int element = type_id(type.substr(0, bracket));
-    return ids_[type] = btf__add_array(btf_, ids_["u32"], element,
-                                       static_cast<std::uint32_t>(std::stoul(type.substr(bracket + 1))));
+    return ids_[type] =
+               btf__add_array(btf_, ids_["u32"], element,
+                              static_cast<std::uint32_t>(std::stoul(type.substr(bracket + 1))));
   }
   struct btf* btf_;
   std::map<std::string, int> ids_;
 };
 
-/// The structures that tasks, modules, logs and stacks are read by, at offsets of our own choosing: nothing may depend
-/// on those of a real kernel.
+/// The structures that tasks, modules, logs and stacks are read by, at offsets of our own choosing:
+/// nothing may depend on those of a real kernel.
 inline Bytes kernel_btf(bool old_orc = false) {
   BtfBuilder btf;
   btf.structure("list_head", 16, {{"next", "ptr", 0}, {"prev", "ptr", 8}});
@@ -94,7 +98,8 @@ inline Bytes kernel_btf(bool old_orc = false) {
                  {"on_cpu", "u32", 104}});
   btf.structure("inactive_task_frame", 16, {{"bp", "u64", 0}, {"ret_addr", "u64", 8}});
   btf.structure("module_memory", 16, {{"base", "ptr", 0}, {"size", "u32", 8}});
-  btf.structure("mod_kallsyms", 32, {{"symtab", "ptr", 0}, {"num_symtab", "u32", 8}, {"strtab", "ptr", 16}});
+  btf.structure("mod_kallsyms", 32,
+                {{"symtab", "ptr", 0}, {"num_symtab", "u32", 8}, {"strtab", "ptr", 16}});
   btf.structure("mod_arch_specific", 24,
                 {{"num_orcs", "u32", 0}, {"orc_unwind_ip", "ptr", 8}, {"orc_unwind", "ptr", 16}});
   btf.structure("module", 256,

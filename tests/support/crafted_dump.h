@@ -1,5 +1,5 @@
-// CraftedDump: an .hvd record by record, each with a good check, whatever it says. For hostile cases that no writer
-// would write. Footer and checkpoints are signed: a liar has a key too.
+// CraftedDump: an .hvd record by record, each with a good check, whatever it says. For hostile
+// cases that no writer would write. Footer and checkpoints are signed: a liar has a key too.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -21,7 +21,8 @@ class CraftedDump {
   static constexpr DumpId kId{7};
 
   CraftedDump() : bytes_(std::make_shared<Bytes>()) {
-    writer_ = format::RecordWriter::start(std::make_unique<SharedSink>(bytes_), kId, 0, key_).value();
+    writer_ =
+        format::RecordWriter::start(std::make_unique<SharedSink>(bytes_), kId, 0, key_).value();
     record(Type::kDump, format::kNoPartition, 0, as_bytes("{}"));
   }
 
@@ -35,8 +36,9 @@ class CraftedDump {
     return record(type, partition, sequence, format::pack(raw));
   }
 
-  CraftedDump& begin(std::uint32_t partition = 0,
-                     const std::string& json = R"({"name":"guest","role":"guest","sealed":false})") {
+  CraftedDump& begin(
+      std::uint32_t partition = 0,
+      const std::string& json = R"({"name":"guest","role":"guest","sealed":false})") {
     record(Type::kPartition, partition, 0, as_bytes(json));
     return *this;
   }
@@ -56,7 +58,9 @@ class CraftedDump {
     descriptor.page_class = static_cast<unsigned char>(page_class);
     descriptor.page_count = static_cast<std::uint16_t>(pages.size());
     ByteWriter raw;
-    raw.u32(static_cast<std::uint32_t>(sizeof descriptor + 2 * pages.size())).u32(0).put(descriptor);
+    raw.u32(static_cast<std::uint32_t>(sizeof descriptor + 2 * pages.size()))
+        .u32(0)
+        .put(descriptor);
     for (std::uint16_t page : pages) raw.u16(page);
     raw.put(contents);
     return record(Type::kChunk, 0, std::uint64_t{segment} << 16 | ordinal, raw.view());
@@ -85,7 +89,8 @@ class CraftedDump {
     return *this;
   }
 
-  /// An index that names `entries` instead of the truth (a record of `entries()` may be repeated, or missing).
+  /// An index that names `entries` instead of the truth (a record of `entries()` may be repeated,
+  /// or missing).
   struct Entry {
     std::uint64_t file_offset;
     Type type;
@@ -117,16 +122,21 @@ class CraftedDump {
     EXPECT_TRUE(writer_->checkpoint());
     footer.file_size = writer_->bytes_written() + format::kFooterRecordBytes;
     const ByteView unsigned_part = bytes_of(footer).first(sizeof footer - sizeof footer.signature);
-    const auto signature = key_.sign(format::kFooterPurpose, kId, format::keyed_hash(kId, unsigned_part));
+    const auto signature =
+        key_.sign(format::kFooterPurpose, kId, format::keyed_hash(kId, unsigned_part));
     std::memcpy(footer.signature, signature.data(), signature.size());
-    EXPECT_TRUE(writer_->append(Type::kFooter, kCritical, format::kNoPartition, 0, bytes_of(footer)));
+    EXPECT_TRUE(
+        writer_->append(Type::kFooter, kCritical, format::kNoPartition, 0, bytes_of(footer)));
     return *bytes_;
   }
 
-  Result<format::Dump> open() { return format::Dump::open(std::make_shared<MemorySource>(build())); }
+  Result<format::Dump> open() {
+    return format::Dump::open(std::make_shared<MemorySource>(build()));
+  }
 
  private:
-  const format::SigningKey key_ = format::SigningKey::generate().value();  // whoever lies signs his lies
+  const format::SigningKey key_ =
+      format::SigningKey::generate().value();  // whoever lies signs his lies
   std::shared_ptr<Bytes> bytes_;
   std::unique_ptr<format::RecordWriter> writer_;
   std::vector<Entry> entries_;

@@ -10,9 +10,13 @@
 
 namespace hvd {
 
-inline Bytes to_bytes(std::string_view text) { return Bytes(as_bytes(text).begin(), as_bytes(text).end()); }
+inline Bytes to_bytes(std::string_view text) {
+  return Bytes(as_bytes(text).begin(), as_bytes(text).end());
+}
 
-inline Bytes filled(std::size_t size, int value) { return Bytes(size, static_cast<std::byte>(value)); }
+inline Bytes filled(std::size_t size, int value) {
+  return Bytes(size, static_cast<std::byte>(value));
+}
 
 inline Bytes truncated_at(ByteView bytes, std::size_t size) {
   EXPECT_LE(size, bytes.size());
@@ -32,7 +36,8 @@ inline void overwrite(Bytes& bytes, std::size_t at, ByteView with) {
 
 /// Sets a field of the wire struct that begins at `at`.
 template <WireStruct Struct, typename Field>
-void set_field(Bytes& bytes, std::size_t at, Field Struct::* field, std::type_identity_t<Field> value) {
+void set_field(Bytes& bytes, std::size_t at, Field Struct::* field,
+               std::type_identity_t<Field> value) {
   ASSERT_LE(at + sizeof(Struct), bytes.size());
   Struct copy{};
   std::memcpy(&copy, bytes.data() + at, sizeof copy);

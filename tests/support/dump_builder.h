@@ -61,22 +61,26 @@ inline BuiltDump build_dump(const DumpOptions& options) {
   BuiltDump built;
   built.identity = generate_identity().value();
   auto bytes = std::make_shared<Bytes>();
-  auto writer = DumpWriter::create(std::make_unique<SharedSink>(bytes), new_dump_info(R"({"name":"test"})").value(),
+  auto writer = DumpWriter::create(std::make_unique<SharedSink>(bytes),
+                                   new_dump_info(R"({"name":"test"})").value(),
                                    SigningKey::generate().value())
                     .value();
   std::shared_ptr<const PartitionKeys> keys;
   std::vector<KeySlot> slots;
   if (options.sealed) {
     keys = std::make_shared<PartitionKeys>(PartitionKeys::generate().value());
-    slots =
-        make_key_slots(*keys, writer->id(), writer->next_partition(), {Recipient(built.identity.recipient())}).value();
+    slots = make_key_slots(*keys, writer->id(), writer->next_partition(),
+                           {Recipient(built.identity.recipient())})
+                .value();
   }
-  auto partition = writer->begin_partition({.name = "guest", .codec = options.codec}, keys, slots).value();
+  auto partition =
+      writer->begin_partition({.name = "guest", .codec = options.codec}, keys, slots).value();
   built.end_address = 2 * kSegmentBytes;
-  EXPECT_TRUE(partition->facts(R"({"uuid":"uuid-in-facts","ranges":[[0,)" + std::to_string(built.end_address) +
-                               R"(,"ram"]]})"));
-  EXPECT_TRUE(
-      partition->note({"VMCOREINFO", 0, Bytes(as_bytes("OSRELEASE=test").begin(), as_bytes("OSRELEASE=test").end())}));
+  EXPECT_TRUE(partition->facts(R"({"uuid":"uuid-in-facts","ranges":[[0,)" +
+                               std::to_string(built.end_address) + R"(,"ram"]]})"));
+  EXPECT_TRUE(partition->note(
+      {"VMCOREINFO", 0,
+       Bytes(as_bytes("OSRELEASE=test").begin(), as_bytes("OSRELEASE=test").end())}));
   for (std::uint32_t cpu = 0; cpu < 2; ++cpu) {
     Registers registers;
     registers.id = cpu;
@@ -96,7 +100,8 @@ inline BuiltDump build_dump(const DumpOptions& options) {
           std::memcpy(contents.data() + at, &word, sizeof word);
         }
         std::memcpy(contents.data() + 100, "canary-in-memory", 16);
-        EXPECT_TRUE(out.store(static_cast<std::uint32_t>(i), i % 3 ? PageClass::kUser : PageClass::kKernel, contents));
+        EXPECT_TRUE(out.store(static_cast<std::uint32_t>(i),
+                              i % 3 ? PageClass::kUser : PageClass::kKernel, contents));
         built.pages[page] = contents;
       } else if (page == kUnreadablePage) {
         out.absent(static_cast<std::uint32_t>(i), Absence::kUnreadable);

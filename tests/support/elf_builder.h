@@ -25,7 +25,8 @@ class ElfCoreBuilder {
     header.phentsize = sizeof(elf::ProgramHeader);
   }
 
-  /// A PT_LOAD at `paddr` with `contents` in the file and `memsz` bytes in memory (0: as many as contents).
+  /// A PT_LOAD at `paddr` with `contents` in the file and `memsz` bytes in memory (0: as many as
+  /// contents).
   ElfCoreBuilder& load(std::uint64_t paddr, ByteView contents, std::uint64_t memsz = 0) {
     elf::ProgramHeader program{};
     program.type = elf::kLoad;

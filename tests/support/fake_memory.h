@@ -39,8 +39,10 @@ class FakeMemory final : public PhysicalMemory {
     Extent extent;
     for (const PhysRange& range : ranges_) {
       if (!range.contains(at)) continue;
-      extent.kind = lost_.contains(at.value / kPageSize) ? Extent::Kind::kAbsent : Extent::Kind::kStored;
-      extent.range = {at, std::min(kPageSize - at.value % kPageSize, range.size - (at.value - range.begin.value))};
+      extent.kind =
+          lost_.contains(at.value / kPageSize) ? Extent::Kind::kAbsent : Extent::Kind::kStored;
+      extent.range = {at, std::min(kPageSize - at.value % kPageSize,
+                                   range.size - (at.value - range.begin.value))};
       return extent;
     }
     extent.range = {at, 1};
@@ -61,7 +63,8 @@ class FakeMemory final : public PhysicalMemory {
   Result<std::size_t> read_some(PhysAddr at, MutableBytes out) const override {
     ++reads_;
     const Extent extent = extent_at(at);
-    if (extent.kind != Extent::Kind::kStored) return Error{ErrorCode::kNotCaptured, "address " + hex(at.value)};
+    if (extent.kind != Extent::Kind::kStored)
+      return Error{ErrorCode::kNotCaptured, "address " + hex(at.value)};
     const std::size_t size = std::min<std::uint64_t>(out.size(), extent.range.size);
     const auto page = pages_.find(at.value / kPageSize);
     if (page == pages_.end()) std::memset(out.data(), 0, size);

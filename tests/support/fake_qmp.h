@@ -68,7 +68,8 @@ class FakeQmpPeer {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     path_.copy(address.sun_path, sizeof address.sun_path - 1);
-    EXPECT_EQ(::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+              0);
     EXPECT_EQ(::listen(listener_.get(), 1), 0);
     thread_ = std::thread([this, script = std::move(script)] {
       const FileDescriptor peer(::accept(listener_.get(), nullptr, nullptr));

@@ -1,5 +1,5 @@
-// LinuxBuilder: the memory of a small Linux kernel that never ran: page tables, VMCOREINFO, symbols, types, log, tasks
-// and modules, each where a test puts it.
+// LinuxBuilder: the memory of a small Linux kernel that never ran: page tables, VMCOREINFO,
+// symbols, types, log, tasks and modules, each where a test puts it.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -24,11 +24,13 @@ enum class KallsymsOrder { kUntil63, kSince64 };
 class LinuxBuilder {
  public:
   static constexpr std::uint64_t kText = linux_guest::kKernelTextMap + 0x200000;  // where _stext is
-  static constexpr std::uint64_t kSize = 8u << 20;                                // bytes of guest memory
+  static constexpr std::uint64_t kSize = 8u << 20;  // bytes of guest memory
 
-  LinuxBuilder() : memory_(std::make_shared<FakeMemory>(kSize)), tables_(*memory_, PhysAddr{kRoot}) {
+  LinuxBuilder()
+      : memory_(std::make_shared<FakeMemory>(kSize)), tables_(*memory_, PhysAddr{kRoot}) {
     for (std::uint64_t at = 0; at < kSize; at += 2u << 20) {
-      tables_.map(hex(linux_guest::kKernelTextMap + at).substr(2) + " -> " + hex(at).substr(2) + " 2M rwx");
+      tables_.map(hex(linux_guest::kKernelTextMap + at).substr(2) + " -> " + hex(at).substr(2) +
+                  " 2M rwx");
     }
     symbol("_stext", VirtAddr{kText}, 'T');
     symbol("_etext", VirtAddr{kText + 0x100000}, 'T');
@@ -69,7 +71,9 @@ class LinuxBuilder {
   void write_u64(VirtAddr at, std::uint64_t value) { memory_->write_u64(physical(at), value); }
   void write_u32(VirtAddr at, std::uint32_t value) { memory_->write_u32(physical(at), value); }
 
-  void symbol(const std::string& name, VirtAddr at, char type = 'T') { symbols_.push_back({name, at.value, type}); }
+  void symbol(const std::string& name, VirtAddr at, char type = 'T') {
+    symbols_.push_back({name, at.value, type});
+  }
   void line(const std::string& text) { vmcoreinfo_ += text + "\n"; }
   std::string& vmcoreinfo() { return vmcoreinfo_; }
 
@@ -78,15 +82,20 @@ class LinuxBuilder {
     symbol("__stop_BTF", at + btf.size(), 'D');
   }
 
-  /// Writes the symbol tables, with enough other symbols that they have four markers; VMCOREINFO names them when asked.
-  linux_guest::VmcoreInfo add_kallsyms(KallsymsOrder order, bool absolute_percpu, bool named_by_vmcoreinfo) {
+  /// Writes the symbol tables, with enough other symbols that they have four markers; VMCOREINFO
+  /// names them when asked.
+  linux_guest::VmcoreInfo add_kallsyms(KallsymsOrder order, bool absolute_percpu,
+                                       bool named_by_vmcoreinfo) {
     for (int i = 0; i < 900; ++i)
-      symbol("filler_" + std::to_string(i), VirtAddr{kText + 0x80000 + 16 * static_cast<std::uint64_t>(i)}, 't');
-    std::stable_sort(symbols_.begin(), symbols_.end(), [](const Symbol& a, const Symbol& b) { return a.at < b.at; });
+      symbol("filler_" + std::to_string(i),
+             VirtAddr{kText + 0x80000 + 16 * static_cast<std::uint64_t>(i)}, 't');
+    std::stable_sort(symbols_.begin(), symbols_.end(),
+                     [](const Symbol& a, const Symbol& b) { return a.at < b.at; });
     // Tokens: each character is its own, and two are worth more.
     std::map<std::string, std::uint8_t> long_tokens{{"init_", 0x80}, {"filler_", 0x81}};
     std::vector<std::string> tokens;
-    for (int i = 0; i < 256; ++i) tokens.push_back(i >= 33 && i < 127 ? std::string(1, static_cast<char>(i)) : "?");
+    for (int i = 0; i < 256; ++i)
+      tokens.push_back(i >= 33 && i < 127 ? std::string(1, static_cast<char>(i)) : "?");
     for (const auto& [text, token] : long_tokens) tokens[token] = text;
     ByteWriter names, markers, table, index, offsets;
     const std::uint64_t base = kText;
@@ -156,18 +165,21 @@ class LinuxBuilder {
     VirtAddr ring, descs, infos, data;
   };
   static constexpr std::uint64_t kDescSize = 24, kInfoSize = 88;
-  LogPlaces add_log(const std::vector<LogLine>& lines, unsigned count_bits = 5, unsigned size_bits = 10,
-                    std::uint64_t first_id = 100) {
+  LogPlaces add_log(const std::vector<LogLine>& lines, unsigned count_bits = 5,
+                    unsigned size_bits = 10, std::uint64_t first_id = 100) {
     for (const char* text :
          {"OFFSET(printk_ringbuffer.desc_ring)=0", "OFFSET(printk_ringbuffer.text_data_ring)=48",
-          "OFFSET(prb_desc_ring.count_bits)=0", "OFFSET(prb_desc_ring.descs)=8", "OFFSET(prb_desc_ring.infos)=16",
-          "OFFSET(prb_desc_ring.head_id)=24", "OFFSET(prb_desc_ring.tail_id)=32", "OFFSET(prb_desc.state_var)=0",
-          "OFFSET(prb_desc.text_blk_lpos)=8", "OFFSET(prb_data_blk_lpos.begin)=0", "OFFSET(prb_data_blk_lpos.next)=8",
-          "OFFSET(printk_info.ts_nsec)=8", "OFFSET(printk_info.text_len)=16", "OFFSET(prb_data_ring.size_bits)=0",
+          "OFFSET(prb_desc_ring.count_bits)=0", "OFFSET(prb_desc_ring.descs)=8",
+          "OFFSET(prb_desc_ring.infos)=16", "OFFSET(prb_desc_ring.head_id)=24",
+          "OFFSET(prb_desc_ring.tail_id)=32", "OFFSET(prb_desc.state_var)=0",
+          "OFFSET(prb_desc.text_blk_lpos)=8", "OFFSET(prb_data_blk_lpos.begin)=0",
+          "OFFSET(prb_data_blk_lpos.next)=8", "OFFSET(printk_info.ts_nsec)=8",
+          "OFFSET(printk_info.text_len)=16", "OFFSET(prb_data_ring.size_bits)=0",
           "OFFSET(prb_data_ring.data)=8", "SIZE(prb_desc)=24", "SIZE(printk_info)=88"}) {
       line(text);
     }
-    const std::uint64_t count = std::uint64_t{1} << count_bits, bytes = std::uint64_t{1} << size_bits;
+    const std::uint64_t count = std::uint64_t{1} << count_bits,
+                        bytes = std::uint64_t{1} << size_bits;
     LogPlaces out{place(80), place(count * kDescSize), place(count * kInfoSize), place(bytes)};
     const VirtAddr prb = place(8, "prb");
     line("SYMBOL(prb)=" + hex(prb.value).substr(2));
@@ -176,7 +188,8 @@ class LinuxBuilder {
     write_u64(out.ring + 8, out.descs.value);
     write_u64(out.ring + 16, out.infos.value);
     write_u64(out.ring + 24, first_id + lines.size() - 1);
-    write_u64(out.ring + 32, first_id + lines.size() - std::min<std::uint64_t>(lines.size(), count));
+    write_u64(out.ring + 32,
+              first_id + lines.size() - std::min<std::uint64_t>(lines.size(), count));
     write_u32(out.ring + 48, size_bits);
     write_u64(out.ring + 56, out.data.value);
     std::uint64_t lpos = 0;
@@ -203,8 +216,8 @@ class LinuxBuilder {
       write_u64(desc + 16, next);
       write_u64(info, id);
       write_u64(info + 8, lines[i].time_ns);
-      write_u32(info + 16, static_cast<std::uint32_t>(lines[i].text.size()) | static_cast<std::uint32_t>(lines[i].level)
-                                                                                  << 29);
+      write_u32(info + 16, static_cast<std::uint32_t>(lines[i].text.size()) |
+                               static_cast<std::uint32_t>(lines[i].level) << 29);
     }
     return out;
   }
@@ -255,7 +268,8 @@ class LinuxBuilder {
     const VirtAddr page = place(kPageSize, "", kPageSize);
     write(page, as_bytes(vmcoreinfo_.substr(0, kPageSize - 1)));
     if (with_note)
-      image.notes.push_back({"VMCOREINFO", 0, Bytes(as_bytes(vmcoreinfo_).begin(), as_bytes(vmcoreinfo_).end())});
+      image.notes.push_back(
+          {"VMCOREINFO", 0, Bytes(as_bytes(vmcoreinfo_).begin(), as_bytes(vmcoreinfo_).end())});
     image.memory = memory_;
     return image;
   }

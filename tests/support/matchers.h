@@ -17,7 +17,8 @@ MATCHER(Succeeds, "succeeds") {
 }
 
 /// Fails with `code`, and the message names `what` (the offending field or thing; "" for any).
-MATCHER_P2(FailsWith, code, what, std::string("fails as ") + error_code_name(code) + " naming \"" + what + "\"") {
+MATCHER_P2(FailsWith, code, what,
+           std::string("fails as ") + error_code_name(code) + " naming \"" + what + "\"") {
   if (arg.has_value()) {
     *result_listener << "it succeeded";
     return false;

@@ -28,14 +28,18 @@ class PageTableBuilder {
       EXPECT_EQ(arrow, "->");
       const unsigned level = size == "4K" ? 1 : size == "2M" ? 2 : size == "1G" ? 3 : 0;
       EXPECT_NE(level, 0u) << size;
-      const std::uint64_t bits = (rights.find('w') != std::string::npos ? 2u : 0u) | 1u | (level > 1 ? 0x80u : 0u);
-      const std::uint64_t no_execute = rights.find('x') == std::string::npos ? std::uint64_t{1} << 63 : 0;
-      entry(std::stoull(virt, nullptr, 16), level, std::stoull(phys, nullptr, 16) | bits | no_execute);
+      const std::uint64_t bits =
+          (rights.find('w') != std::string::npos ? 2u : 0u) | 1u | (level > 1 ? 0x80u : 0u);
+      const std::uint64_t no_execute =
+          rights.find('x') == std::string::npos ? std::uint64_t{1} << 63 : 0;
+      entry(std::stoull(virt, nullptr, 16), level,
+            std::stoull(phys, nullptr, 16) | bits | no_execute);
     }
     return *this;
   }
 
-  /// Sets the entry of `level` (1: the last one) that translates `virt`, making the tables above it.
+  /// Sets the entry of `level` (1: the last one) that translates `virt`, making the tables above
+  /// it.
   void entry(std::uint64_t virt, unsigned level, std::uint64_t value) {
     PhysAddr table = root_;
     for (unsigned at = five_level_ ? 5 : 4; at > level; --at) {
@@ -55,7 +59,9 @@ class PageTableBuilder {
   PageTables tables() const { return PageTables(memory_, root_, five_level_); }
 
  private:
-  static std::uint64_t index(std::uint64_t virt, unsigned level) { return (virt >> (12 + 9 * (level - 1))) & 511; }
+  static std::uint64_t index(std::uint64_t virt, unsigned level) {
+    return (virt >> (12 + 9 * (level - 1))) & 511;
+  }
   FakeMemory& memory_;
   PhysAddr root_;
   bool five_level_;

@@ -30,7 +30,8 @@ class TemporaryFolder {
   std::string path(const std::string& name) const { return (path_ / name).string(); }
   std::string write(const std::string& name, ByteView contents) const {
     std::ofstream(path(name), std::ios::binary)
-        .write(reinterpret_cast<const char*>(contents.data()), static_cast<std::streamsize>(contents.size()));
+        .write(reinterpret_cast<const char*>(contents.data()),
+               static_cast<std::streamsize>(contents.size()));
     return path(name);
   }
   std::string write(const std::string& name, std::string_view contents) const {

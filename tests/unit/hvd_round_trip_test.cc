@@ -54,7 +54,8 @@ TEST(HvdRoundTrip, SealedDumpHoldsNoPlaintext) {
   EXPECT_EQ(bytes.find("OSRELEASE"), std::string::npos);
   EXPECT_EQ(bytes.find("uuid-in-facts"), std::string::npos);
   // The same search does find them when nothing is sealed.
-  const std::string open = to_string(build_dump({.sealed = false, .codec = format::Codec::kNone}).bytes);
+  const std::string open =
+      to_string(build_dump({.sealed = false, .codec = format::Codec::kNone}).bytes);
   EXPECT_NE(open.find("canary-in-memory"), std::string::npos);
 }
 
@@ -141,13 +142,16 @@ TEST(HvdRoundTrip, SwappedChunksDoNotOpen) {
   for (const auto& place : places) {
     if (place.type != format::RecordType::kChunk) continue;
     auto chunk = dump->reader().read(place.file_offset).value();
-    if (chunks.empty() || chunks[0].payload.size() == chunk.payload.size()) chunks.push_back(std::move(chunk));
+    if (chunks.empty() || chunks[0].payload.size() == chunk.payload.size())
+      chunks.push_back(std::move(chunk));
   }
   ASSERT_GE(chunks.size(), 2u);
   Bytes damaged = built.bytes;
   // Each header stays in place, so that only the sealed payloads are exchanged.
-  std::memcpy(damaged.data() + chunks[0].file_offset + 48, chunks[1].payload.data(), chunks[1].payload.size());
-  std::memcpy(damaged.data() + chunks[1].file_offset + 48, chunks[0].payload.data(), chunks[0].payload.size());
+  std::memcpy(damaged.data() + chunks[0].file_offset + 48, chunks[1].payload.data(),
+              chunks[1].payload.size());
+  std::memcpy(damaged.data() + chunks[1].file_offset + 48, chunks[0].payload.data(),
+              chunks[0].payload.size());
   const auto swapped = format::Dump::open(std::make_shared<MemorySource>(damaged));
   const auto image = swapped->image(swapped->partitions()[0], built.keyring());
   Bytes got(format::kPageBytes);
@@ -177,7 +181,8 @@ TEST(HvdRoundTrip, AbsenceKeepsItsReason) {
 }
 
 TEST(HvdRoundTrip, ASegmentCannotBeWrittenTwice) {
-  auto writer = format::DumpWriter::create(std::make_unique<MemorySink>(), format::new_dump_info("{}").value(),
+  auto writer = format::DumpWriter::create(std::make_unique<MemorySink>(),
+                                           format::new_dump_info("{}").value(),
                                            format::SigningKey::generate().value());
   ASSERT_TRUE(writer);
   auto partition = (*writer)->begin_partition({.name = "a"}, nullptr, {});

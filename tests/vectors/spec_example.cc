@@ -1,4 +1,5 @@
-// Writes the dump of SPEC.md's "Worked example" with our writer, for spec_example.py to compare byte by byte.
+// Writes the dump of SPEC.md's "Worked example" with our writer, for spec_example.py to compare
+// byte by byte.
 #include <cstdio>
 #include <cstring>
 
@@ -19,7 +20,8 @@ Result<void> write_example(const std::string& path) {
   for (int i = 0; i < 32; ++i) seed += "07";
   const SigningKey key = HVD_TRY(SigningKey::parse(seed));
   const auto dump = HVD_TRY(DumpWriter::create(std::move(sink), info, key));
-  const auto partition = HVD_TRY(dump->begin_partition({.name = "example", .codec = Codec::kZstd}, nullptr, {}));
+  const auto partition =
+      HVD_TRY(dump->begin_partition({.name = "example", .codec = Codec::kZstd}, nullptr, {}));
   HVD_TRY(partition->facts(R"({"ranges":[[0,12288]]})"));
   SegmentWriter segment = HVD_TRY(partition->segment(0));
   segment.absent(0, Absence::kZero);

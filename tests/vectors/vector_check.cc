@@ -1,4 +1,5 @@
-// Prints what our reader makes of a vector, in the vocabulary of tests/vectors/README.md, for compare.py.
+// Prints what our reader makes of a vector, in the vocabulary of tests/vectors/README.md, for
+// compare.py.
 #include <sodium.h>
 
 #include <CLI/CLI.hpp>
@@ -32,8 +33,9 @@ class BareKey final : public KeyProvider {
         const auto record = dump_.reader().read(place.file_offset);
         if (!record || !record->sealed()) continue;
         const bool chunk = place.type == format::RecordType::kChunk;
-        const bool opens = chunk ? format::chunk_descriptor(dump_.reader(), *record, keys.get()).has_value()
-                                 : dump_.reader().block(*record, keys.get()).has_value();
+        const bool opens =
+            chunk ? format::chunk_descriptor(dump_.reader(), *record, keys.get()).has_value()
+                  : dump_.reader().block(*record, keys.get()).has_value();
         if (opens) return std::unique_ptr<Opener>(std::move(keys));
       }
     }
@@ -67,7 +69,9 @@ json page_json(const Image& image, std::uint64_t number) {
       const std::uint64_t begin = std::max(range.begin.value, at.value);
       const std::uint64_t end = std::min(range.begin.value + range.size, at.value + kPageSize);
       if (begin >= end) continue;
-      any = image.memory->read(PhysAddr{begin}, MutableBytes(page).subspan(begin - at.value, end - begin)).has_value();
+      any = image.memory
+                ->read(PhysAddr{begin}, MutableBytes(page).subspan(begin - at.value, end - begin))
+                .has_value();
       if (!any) break;
     }
     if (!any) return {{"state", extent.kind == Extent::Kind::kHole ? "hole" : "damaged"}};
@@ -77,8 +81,8 @@ json page_json(const Image& image, std::uint64_t number) {
   return {{"state", "stored"}, {"sha256", hex_bytes(std::as_bytes(std::span(hash)))}};
 }
 
-json partition_json(const format::Dump& dump, const format::DumpPartition& partition, const KeyProvider& keys,
-                    const std::vector<std::uint64_t>& pages) {
+json partition_json(const format::Dump& dump, const format::DumpPartition& partition,
+                    const KeyProvider& keys, const std::vector<std::uint64_t>& pages) {
   json out{{"name", partition.name},
            {"state", partition.refused.empty() ? name_of(partition.state) : "refused"},
            {"sealed", partition.sealed},

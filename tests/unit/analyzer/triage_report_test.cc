@@ -19,9 +19,10 @@ const std::string kSources = HVD_SOURCE_FOLDER;
 
 ProgramOutput validate(const json& report) {
   const TemporaryFolder folder;
-  const std::string path = folder.write("report.json", report.dump(2, ' ', false, json::error_handler_t::replace));
-  return run_program("/usr/bin/python3 " + kSources + "/tests/support/validate_report.py " + kSources +
-                     "/analyzer/schema/hvdump-triage-1.json " + path);
+  const std::string path =
+      folder.write("report.json", report.dump(2, ' ', false, json::error_handler_t::replace));
+  return run_program("/usr/bin/python3 " + kSources + "/tests/support/validate_report.py " +
+                     kSources + "/analyzer/schema/hvdump-triage-1.json " + path);
 }
 
 #define EXPECT_VALID(report)                                       \
@@ -31,11 +32,14 @@ ProgramOutput validate(const json& report) {
     EXPECT_EQ(validated.exit_code, 0) << validated.text;           \
   } while (false)
 
-/// One guest that nobody can unlock, one that was cut off, one without an operating system, a stateless one.
+/// One guest that nobody can unlock, one that was cut off, one without an operating system, a
+/// stateless one.
 std::string four_partitions(const TemporaryFolder& folder) {
   CraftedDump crafted;
   const PartitionKeys keys = PartitionKeys::generate().value();
-  const auto slots = make_key_slots(keys, CraftedDump::kId, 0, {Recipient(generate_identity()->recipient())}).value();
+  const auto slots =
+      make_key_slots(keys, CraftedDump::kId, 0, {Recipient(generate_identity()->recipient())})
+          .value();
   crafted.begin(0, R"({"name":"sealed","role":"guest","sealed":true})");
   ByteWriter slot;
   slot.u16(static_cast<std::uint16_t>(slots[0].recipient.size()))
@@ -55,8 +59,8 @@ std::string four_partitions(const TemporaryFolder& folder) {
 }
 
 Image linux_guest_image(LinuxBuilder& builder) {
-  builder.add_log(
-      {{1'000'000, 5, "Linux version 6.6.6-test"}, {2'000'000'000, 0, "Kernel panic - not syncing: test \x1b[31m"}});
+  builder.add_log({{1'000'000, 5, "Linux version 6.6.6-test"},
+                   {2'000'000'000, 0, "Kernel panic - not syncing: test \x1b[31m"}});
   builder.add_task(0, "swapper/0", 0);
   builder.add_task(1, "init\x1b[1m", 2);
   const VirtAddr modules = builder.place(16, "modules");
@@ -121,7 +125,8 @@ TEST(TriageReport, TheSchemaRefusesWhatIsWrong) {
   refused("unknown state", [](json& r) { r["partitions"][0]["state"] = "fine"; });
   refused("escape sequence", [](json& r) { r["partitions"][0]["tasks"][0]["comm"] = "\x1b[1m"; });
   refused("newline in a name", [](json& r) { r["partitions"][0]["name"] = "a\nb"; });
-  refused("number as address", [](json& r) { r["partitions"][0]["cpus"][0]["stack"][0]["address"] = 7; });
+  refused("number as address",
+          [](json& r) { r["partitions"][0]["cpus"][0]["stack"][0]["address"] = 7; });
   refused("unknown reason", [](json& r) { r["partitions"][0]["memory"]["absent"]["lazy"] = 7; });
   refused("locked with a log", [](json& r) { r["partitions"][0]["locked"] = true; });
   refused("panic without a bucket", [](json& r) { r["partitions"][0]["crash"]["bucket"] = ""; });
@@ -139,7 +144,8 @@ TEST(TriageReport, EveryFormNamesEveryPartitionAndNoEscape) {
     ASSERT_THAT(outcome, Succeeds());
     EXPECT_EQ(*outcome, ExitCode::kDamaged) << "one partition is incomplete";
     const std::string text = folder.read("report");
-    for (const char* name : {"sealed", "cut off", "unknown", "stateless"}) EXPECT_THAT(text, HasSubstr(name)) << format;
+    for (const char* name : {"sealed", "cut off", "unknown", "stateless"})
+      EXPECT_THAT(text, HasSubstr(name)) << format;
     EXPECT_EQ(text.find('\x1b'), std::string::npos);
   }
 }
@@ -158,7 +164,8 @@ TEST(TriageReport, HtmlEscapesWhatAGuestSays) {
 
 TEST(TriageReport, DeepNestingInAHostilesFactsIsNoCrash) {
   const TemporaryFolder folder;
-  const std::string deep = "{\"process\":" + std::string(1000000, '[') + std::string(1000000, ']') + "}";
+  const std::string deep =
+      "{\"process\":" + std::string(1000000, '[') + std::string(1000000, ']') + "}";
   CraftedDump crafted;
   crafted.begin(0, R"({"name":"x","role":"hypervisor","sealed":false})").facts(deep).end();
   const auto dump = open_dump(folder.write("dump.hvd", crafted.build()), Keyring(), "");

@@ -10,7 +10,8 @@ namespace hvd {
 namespace {
 
 TEST(ByteReader, ReadsLittleEndianAtAnyOffset) {
-  const Bytes bytes = ByteWriter().u8(0xaa).u16(0x1234).u32(0xdeadbeef).u64(0x0102030405060708).take();
+  const Bytes bytes =
+      ByteWriter().u8(0xaa).u16(0x1234).u32(0xdeadbeef).u64(0x0102030405060708).take();
   EXPECT_EQ(to_string(ByteView(bytes).subspan(1, 2)), "\x34\x12");
   ByteReader in(bytes, "sample");
   EXPECT_EQ(std::to_integer<int>(in.bytes(1)[0]), 0xaa);
@@ -30,7 +31,8 @@ TEST(ByteReader, TheFirstErrorStaysAndZerosFollow) {
   EXPECT_TRUE(in.bytes(1).empty());
   EXPECT_EQ(in.remaining(), 0u) << "so that loops end";
   in.fail("another problem");
-  EXPECT_THAT(in.finish(), FailsWith(ErrorCode::kCorrupt, "header needs 4 bytes at offset 4 but only 2 remain"));
+  EXPECT_THAT(in.finish(),
+              FailsWith(ErrorCode::kCorrupt, "header needs 4 bytes at offset 4 but only 2 remain"));
 }
 
 TEST(ByteReader, ACountIsAcceptedOnlyWhenTheBytesAreThere) {
@@ -38,7 +40,8 @@ TEST(ByteReader, ACountIsAcceptedOnlyWhenTheBytesAreThere) {
     std::uint64_t claimed;
     std::size_t accepted;
   };
-  for (const Case& c : {Case{0, 0}, {3, 3}, {4, 4}, {5, 0}, {std::uint64_t{1} << 61, 0}, {~std::uint64_t{0}, 0}}) {
+  for (const Case& c :
+       {Case{0, 0}, {3, 3}, {4, 4}, {5, 0}, {std::uint64_t{1} << 61, 0}, {~std::uint64_t{0}, 0}}) {
     const Bytes bytes(35);  // four le64 and three bytes
     ByteReader in(bytes, "table");
     EXPECT_EQ(in.count<le64>(c.claimed), c.accepted) << c.claimed;
@@ -92,7 +95,8 @@ TEST(AllZero, AgreesWithLookingAtEachByte) {
       bytes[at] = static_cast<std::byte>(1 + random() % 255);
       EXPECT_FALSE(all_zero(bytes)) << "byte " << at << " of " << size;
       EXPECT_EQ(all_zero(ByteView(bytes).first(at)), true) << "the bytes before it";
-      EXPECT_EQ(all_zero(ByteView(bytes).subspan(at + 1)), true) << "the bytes behind it, unaligned";
+      EXPECT_EQ(all_zero(ByteView(bytes).subspan(at + 1)), true)
+          << "the bytes behind it, unaligned";
       bytes[at] = std::byte{0};
     }
   }

@@ -67,7 +67,9 @@ TEST(OutputFile, RefusesTheInputUnderAnyName) {
   ASSERT_EQ(::link(input.c_str(), folder.path("hard").c_str()), 0);
   ASSERT_EQ(::symlink("dump", folder.path("soft").c_str()), 0);
   for (const char* name : {"dump", "hard", "soft", "./dump"}) {
-    EXPECT_THAT(OutputFile::create(folder.path(name), input), FailsWith(ErrorCode::kInvalidArgument, "input")) << name;
+    EXPECT_THAT(OutputFile::create(folder.path(name), input),
+                FailsWith(ErrorCode::kInvalidArgument, "input"))
+        << name;
     EXPECT_THAT(write_whole_file(folder.path(name), as_bytes("x"), input),
                 FailsWith(ErrorCode::kInvalidArgument, "input"));
   }
@@ -76,8 +78,10 @@ TEST(OutputFile, RefusesTheInputUnderAnyName) {
 
 TEST(OutputFile, RefusesAFolderAndAMissingOne) {
   const TemporaryFolder folder;
-  EXPECT_THAT(OutputFile::create(folder.path(""), ""), FailsWith(ErrorCode::kInvalidArgument, "directory"));
-  EXPECT_THAT(OutputFile::create(folder.path("absent/out"), ""), FailsWith(ErrorCode::kIo, "absent/out"));
+  EXPECT_THAT(OutputFile::create(folder.path(""), ""),
+              FailsWith(ErrorCode::kInvalidArgument, "directory"));
+  EXPECT_THAT(OutputFile::create(folder.path("absent/out"), ""),
+              FailsWith(ErrorCode::kIo, "absent/out"));
 }
 
 TEST(OutputFile, ASignalRemovesUnfinishedFiles) {

@@ -26,9 +26,11 @@ TEST(PhysRange, MembershipNeedsNoEnd) {
 
 TEST(Normalised, SortsJoinsAndDropsEmptyRanges) {
   EXPECT_THAT(normalised({}), IsEmpty());
-  EXPECT_THAT(normalised({range(30, 5), range(10, 5), range(20, 0)}), ElementsAre(range(10, 5), range(30, 5)));
+  EXPECT_THAT(normalised({range(30, 5), range(10, 5), range(20, 0)}),
+              ElementsAre(range(10, 5), range(30, 5)));
   EXPECT_THAT(normalised({range(10, 5), range(15, 5)}), ElementsAre(range(10, 10))) << "they touch";
-  EXPECT_THAT(normalised({range(10, 100), range(20, 5)}), ElementsAre(range(10, 100))) << "one inside the other";
+  EXPECT_THAT(normalised({range(10, 100), range(20, 5)}), ElementsAre(range(10, 100)))
+      << "one inside the other";
   EXPECT_THAT(normalised({range(10, 10), range(15, 10)}), ElementsAre(range(10, 15)));
   EXPECT_THAT(normalised({range(10, 5), range(16, 5)}), ElementsAre(range(10, 5), range(16, 5)))
       << "a byte between them";
@@ -41,7 +43,9 @@ TEST(Normalised, CutsWhatWouldWrapAround) {
   EXPECT_THAT(normalised({range(5, kTop), range(kTop - 3, 100)}), ElementsAre(range(5, kTop - 5)));
 }
 
-TEST(Normalised, GivesNoEmptyRangeAtTheTop) { EXPECT_THAT(normalised({range(kTop, 1)}), IsEmpty()); }
+TEST(Normalised, GivesNoEmptyRangeAtTheTop) {
+  EXPECT_THAT(normalised({range(kTop, 1)}), IsEmpty());
+}
 
 TEST(PhysicalMemory, ReadsAcrossPagesAndNamesTheFirstMissingAddress) {
   FakeMemory memory(4 * kPageSize);
@@ -51,8 +55,10 @@ TEST(PhysicalMemory, ReadsAcrossPagesAndNamesTheFirstMissingAddress) {
   ASSERT_THAT(memory.read(PhysAddr{kPageSize - 2}, got), Succeeds());
   EXPECT_EQ(to_string(got), "abcd");
   got.resize(2 * kPageSize);
-  EXPECT_THAT(memory.read(PhysAddr{kPageSize + 8}, got), FailsWith(ErrorCode::kNotCaptured, "0x2000"));
-  EXPECT_THAT(memory.read(PhysAddr{4 * kPageSize}, got), FailsWith(ErrorCode::kNotCaptured, "0x4000"));
+  EXPECT_THAT(memory.read(PhysAddr{kPageSize + 8}, got),
+              FailsWith(ErrorCode::kNotCaptured, "0x2000"));
+  EXPECT_THAT(memory.read(PhysAddr{4 * kPageSize}, got),
+              FailsWith(ErrorCode::kNotCaptured, "0x4000"));
 }
 
 }  // namespace

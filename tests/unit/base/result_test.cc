@@ -8,7 +8,8 @@ namespace hvd {
 namespace {
 
 Result<int> positive(int value) {
-  if (value <= 0) return Error{ErrorCode::kInvalidArgument, std::to_string(value) + " is not positive"};
+  if (value <= 0)
+    return Error{ErrorCode::kInvalidArgument, std::to_string(value) + " is not positive"};
   return value;
 }
 

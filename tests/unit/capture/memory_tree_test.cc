@@ -46,7 +46,8 @@ std::string text_of(const std::vector<FlatRange>& view) {
   std::string out;
   for (const FlatRange& r : view) {
     char line[64];
-    std::snprintf(line, sizeof line, "%llx+%llx ", static_cast<unsigned long long>(r.range.begin.value),
+    std::snprintf(line, sizeof line, "%llx+%llx ",
+                  static_cast<unsigned long long>(r.range.begin.value),
                   static_cast<unsigned long long>(r.range.size));
     out += line + r.kind + " " + r.region + "\n";
   }
@@ -81,15 +82,18 @@ TEST(FlatView, WithoutMemoryIsEmpty) {
 
 TEST(FlatView, SkipsLinesThatDoNotFit) {
   const std::string head = "FlatView #0\n AS \"memory\", root: system\n";
-  for (const char* line :
-       {"  zz-ff (prio 0, ram): x", "  ff (prio 0, ram): x", "  20-10 (prio 0, ram): x", "  10-20 ram: x",
-        "  10-20 (prio 0): x", "  10-20 (prio 0, ram) x", "  10-20 (prio 0, ram):x", "  -20 (prio 0, ram): x",
-        "  10000000000000000-20 (prio 0, ram): x", "  10-20 ): , (prio ", "  10- 20 (prio 0, ram): x"}) {
+  for (const char* line : {"  zz-ff (prio 0, ram): x", "  ff (prio 0, ram): x",
+                           "  20-10 (prio 0, ram): x", "  10-20 ram: x", "  10-20 (prio 0): x",
+                           "  10-20 (prio 0, ram) x", "  10-20 (prio 0, ram):x",
+                           "  -20 (prio 0, ram): x", "  10000000000000000-20 (prio 0, ram): x",
+                           "  10-20 ): , (prio ", "  10- 20 (prio 0, ram): x"}) {
     EXPECT_THAT(parse_flat_view(head + line + "\n"), IsEmpty()) << line;
   }
-  EXPECT_EQ(text_of(parse_flat_view(head + "  0000000000000000-ffffffffffffffff (prio 0, ram): all\n")),
-            "0+ffffffffffffffff ram all\n");
-  EXPECT_EQ(text_of(parse_flat_view(head + "  10-1f (prio -1, ram): a (b): c\n")), "10+10 ram a (b): c\n");
+  EXPECT_EQ(
+      text_of(parse_flat_view(head + "  0000000000000000-ffffffffffffffff (prio 0, ram): all\n")),
+      "0+ffffffffffffffff ram all\n");
+  EXPECT_EQ(text_of(parse_flat_view(head + "  10-1f (prio -1, ram): a (b): c\n")),
+            "10+10 ram a (b): c\n");
 }
 
 TEST(FlatView, EveryPrefixIsHarmless) {

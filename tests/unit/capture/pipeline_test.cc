@@ -54,17 +54,20 @@ class FailingSealer final : public Sealer {
 struct Capture {
   std::shared_ptr<Bytes> bytes = std::make_shared<Bytes>();
   std::unique_ptr<format::DumpWriter> writer =
-      format::DumpWriter::create(std::make_unique<SharedSink>(bytes), format::new_dump_info("{}").value(),
+      format::DumpWriter::create(std::make_unique<SharedSink>(bytes),
+                                 format::new_dump_info("{}").value(),
                                  format::SigningKey::generate().value())
           .value();
 
-  Result<PipelineResult> write(const PageSource& source, std::shared_ptr<const Sealer> sealer = nullptr,
+  Result<PipelineResult> write(const PageSource& source,
+                               std::shared_ptr<const Sealer> sealer = nullptr,
                                const PipelineOptions& options = {.threads = 2, .classify = {}}) {
     auto partition = writer->begin_partition({.name = "guest"}, std::move(sealer), {}).value();
     Progress progress("test", 1);
     auto result = write_memory(source, *partition, options, progress);
-    EXPECT_THAT(partition->end(result ? PartitionState::kCaptured : PartitionState::kFailed, "", {}),
-                testing::AnyOf(Succeeds(), FailsWith(ErrorCode::kIo, "broken")));
+    EXPECT_THAT(
+        partition->end(result ? PartitionState::kCaptured : PartitionState::kFailed, "", {}),
+        testing::AnyOf(Succeeds(), FailsWith(ErrorCode::kIo, "broken")));
     EXPECT_THAT(writer->finish(), Succeeds());
     return result;
   }
@@ -131,13 +134,15 @@ TEST(Pipeline, AsksForTheClassOfEachStoredPage) {
 }
 
 TEST(Pipeline, WhatCannotBeSealedIsNotWrittenInTheClear) {
-  // A sealer may fail at once or in the middle; at no point does a byte of memory reach the file unsealed.
+  // A sealer may fail at once or in the middle; at no point does a byte of memory reach the file
+  // unsealed.
   for (const int good : {0, 1, 2, 3, 5, 8, 20}) {
     FakePages pages({{PhysAddr{0}, 4 * kSegmentBytes}});
     for (std::uint64_t page = 0; page < 4 * kSegmentBytes / kPageSize; page += 50)
       pages.text[page] = "CANARY" + std::to_string(page);
     Capture capture;
-    EXPECT_THAT(capture.write(pages, std::make_shared<FailingSealer>(good)), FailsWith(ErrorCode::kIo, "broken"))
+    EXPECT_THAT(capture.write(pages, std::make_shared<FailingSealer>(good)),
+                FailsWith(ErrorCode::kIo, "broken"))
         << good;
     EXPECT_EQ(to_string(*capture.bytes).find("CANARY"), std::string::npos) << good;
   }

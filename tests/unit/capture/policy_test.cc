@@ -38,7 +38,8 @@ TEST(Policy, RulesAddUpInOrder) {
   EXPECT_TRUE(policy->for_guest("web-1", "").stateless);
   EXPECT_EQ(policy->for_guest("web-1", "").note, "terraform apply");
   EXPECT_FALSE(policy->for_guest("web", "").stateless);
-  EXPECT_FALSE(policy->for_guest("x", "12345678-AAAA").plaintext) << "a recipient wins over plaintext";
+  EXPECT_FALSE(policy->for_guest("x", "12345678-AAAA").plaintext)
+      << "a recipient wins over plaintext";
   EXPECT_EQ(policy->hypervisor_level(), HypervisorLevel::kFull);
   EXPECT_THAT(labels(policy->for_hypervisor()), ElementsAre(kBob));
 }
@@ -53,14 +54,25 @@ TEST(Policy, AUuidMatchesWithoutRegardToCase) {
 TEST(Policy, FailsClosed) {
   EXPECT_NE(refusal(PartitionPolicy{}), std::nullopt) << "nothing was said: nothing is written";
   EXPECT_NE(refusal(Policy::parse("{}")->for_guest("any", "")), std::nullopt);
-  EXPECT_NE(refusal(Policy::parse(R"({"vms":[{"match":"*","plaintext":false}]})")->for_guest("any", "")), std::nullopt);
-  EXPECT_NE(refusal(Policy::parse(R"({"vms":[{"match":"other","plaintext":true}]})")->for_guest("any", "")),
-            std::nullopt);
-  EXPECT_NE(refusal(Policy::parse(R"({"vms":[{"match":"*","recipients":[]}]})")->for_guest("any", "")), std::nullopt);
-  EXPECT_EQ(refusal(Policy::parse(R"({"vms":[{"match":"*","plaintext":true}]})")->for_guest("any", "")), std::nullopt);
-  EXPECT_EQ(refusal(Policy::parse(R"({"vms":[{"match":"*","stateless":true}]})")->for_guest("any", "")), std::nullopt);
+  EXPECT_NE(
+      refusal(Policy::parse(R"({"vms":[{"match":"*","plaintext":false}]})")->for_guest("any", "")),
+      std::nullopt);
+  EXPECT_NE(
+      refusal(
+          Policy::parse(R"({"vms":[{"match":"other","plaintext":true}]})")->for_guest("any", "")),
+      std::nullopt);
+  EXPECT_NE(
+      refusal(Policy::parse(R"({"vms":[{"match":"*","recipients":[]}]})")->for_guest("any", "")),
+      std::nullopt);
   EXPECT_EQ(
-      refusal(Policy::parse(R"({"vms":[{"match":"*","recipients":[)" + quoted(kAlice) + "]}]}")->for_guest("any", "")),
+      refusal(Policy::parse(R"({"vms":[{"match":"*","plaintext":true}]})")->for_guest("any", "")),
+      std::nullopt);
+  EXPECT_EQ(
+      refusal(Policy::parse(R"({"vms":[{"match":"*","stateless":true}]})")->for_guest("any", "")),
+      std::nullopt);
+  EXPECT_EQ(
+      refusal(Policy::parse(R"({"vms":[{"match":"*","recipients":[)" + quoted(kAlice) + "]}]}")
+                  ->for_guest("any", "")),
       std::nullopt);
 }
 
@@ -69,40 +81,41 @@ TEST(Policy, RefusesWhatItDoesNotUnderstand) {
     std::string text;
     const char* why;
   };
-  for (const Case& c :
-       std::initializer_list<Case>{{"", "JSON"},
-                                   {"{", "JSON"},
-                                   {"[]", "not an object"},
-                                   {"null", "not an object"},
-                                   {"7", "not an object"},
-                                   {R"({"vm": []})", "\"vm\""},
-                                   {R"({"vms": {}})", "not an array"},
-                                   {R"({"vms": [7]})", "vms[0]"},
-                                   {R"({"vms": [{}]})", "match"},
-                                   {R"({"vms": [{"match": 7}]})", "match"},
-                                   {R"({"vms": [{"match": "*"}, {"match": "*", "plain-text": true}]})",
-                                    "vms[1] has an unknown member \"plain-text\""},
-                                   {R"({"vms": [{"match": "*", "plaintext": "no"}]})", "plaintext"},
-                                   {R"({"vms": [{"match": "*", "plaintext": 1}]})", "plaintext"},
-                                   {R"({"vms": [{"match": "*", "stateless": null}]})", "stateless"},
-                                   {R"({"vms": [{"match": "*", "note": 1}]})", "note"},
-                                   {R"({"vms": [{"match": "*", "compression": "gzip"}]})", "compression"},
-                                   {R"({"vms": [{"match": "*", "compression": 1}]})", "compression"},
-                                   {R"({"vms": [{"match": "*", "recipients": "age1"}]})", "not an array"},
-                                   {R"({"vms": [{"match": "*", "recipients": [1]}]})", "not a string"},
-                                   {R"({"vms": [{"match": "*", "recipients": ["age1qqq"]}]})", "vms[0]"},
-                                   {R"({"hypervisor": []})", "hypervisor"},
-                                   {R"({"hypervisor": {"plaintext": true}})", "unknown member"},
-                                   {R"({"hypervisor": {"level": "open"}})", "level"},
-                                   {R"({"hypervisor": {"level": true}})", "level"},
-                                   {R"({"hypervisor": {"recipients": ["x"]}})", "hypervisor"}}) {
+  for (const Case& c : std::initializer_list<Case>{
+           {"", "JSON"},
+           {"{", "JSON"},
+           {"[]", "not an object"},
+           {"null", "not an object"},
+           {"7", "not an object"},
+           {R"({"vm": []})", "\"vm\""},
+           {R"({"vms": {}})", "not an array"},
+           {R"({"vms": [7]})", "vms[0]"},
+           {R"({"vms": [{}]})", "match"},
+           {R"({"vms": [{"match": 7}]})", "match"},
+           {R"({"vms": [{"match": "*"}, {"match": "*", "plain-text": true}]})",
+            "vms[1] has an unknown member \"plain-text\""},
+           {R"({"vms": [{"match": "*", "plaintext": "no"}]})", "plaintext"},
+           {R"({"vms": [{"match": "*", "plaintext": 1}]})", "plaintext"},
+           {R"({"vms": [{"match": "*", "stateless": null}]})", "stateless"},
+           {R"({"vms": [{"match": "*", "note": 1}]})", "note"},
+           {R"({"vms": [{"match": "*", "compression": "gzip"}]})", "compression"},
+           {R"({"vms": [{"match": "*", "compression": 1}]})", "compression"},
+           {R"({"vms": [{"match": "*", "recipients": "age1"}]})", "not an array"},
+           {R"({"vms": [{"match": "*", "recipients": [1]}]})", "not a string"},
+           {R"({"vms": [{"match": "*", "recipients": ["age1qqq"]}]})", "vms[0]"},
+           {R"({"hypervisor": []})", "hypervisor"},
+           {R"({"hypervisor": {"plaintext": true}})", "unknown member"},
+           {R"({"hypervisor": {"level": "open"}})", "level"},
+           {R"({"hypervisor": {"level": true}})", "level"},
+           {R"({"hypervisor": {"recipients": ["x"]}})", "hypervisor"}}) {
     EXPECT_THAT(Policy::parse(c.text), FailsWith(ErrorCode::kInvalidArgument, c.why)) << c.text;
   }
 }
 
 TEST(Policy, DeepNestingIsNoCrash) {
   EXPECT_FALSE(Policy::parse(std::string(1000000, '[')));
-  EXPECT_FALSE(Policy::parse("{\"vms\":" + std::string(100000, '[') + std::string(100000, ']') + "}"));
+  EXPECT_FALSE(
+      Policy::parse("{\"vms\":" + std::string(100000, '[') + std::string(100000, ']') + "}"));
 }
 
 TEST(WithoutSecrets, BlanksWhatMayTell) {
@@ -123,7 +136,8 @@ TEST(WithoutSecrets, BlanksWhatMayTell) {
            {{"-drive", "file=x,password-secret=sec0"}, {"-drive", "file=x,password-secret=***"}},
            {{"-fw_cfg", "name=opt/x,string=hunter2"}, {"-fw_cfg", "name=opt/x,string=***"}},
            {{"-drive", "file.cookie-secret=x"}, {"-drive", "file.cookie-secret=***"}},
-           {{"-global", "driver=x,property=y,value=z"}, {"-global", "driver=x,property=y,value=***"}},
+           {{"-global", "driver=x,property=y,value=z"},
+            {"-global", "driver=x,property=y,value=***"}},
            {{""}, {""}},
            {{",,,"}, {",,,"}},
            {{"a:b=c"}, {"a:b=c"}}}) {
@@ -132,26 +146,27 @@ TEST(WithoutSecrets, BlanksWhatMayTell) {
 }
 
 TEST(WithoutSecrets, NoSecretOfTheseSurvives) {
-  for (const std::vector<std::string>& line :
-       std::initializer_list<std::vector<std::string>>{{"-iscsi", "user=me,password=HUSH"},
-                                                       {"-object", "tls-creds-x509,id=t,dir=/etc,passwordid=HUSH"},
-                                                       {"-object", "secret,data=HUSH,id=s"},
-                                                       {"-netdev", "user,id=n,smb=/x,token=HUSH"},
-                                                       {"-blockdev", R"({"driver":"rbd","key-secret":"HUSH"})"},
-                                                       {"-smbios", "type=11,value=HUSH"},
-                                                       {"-smbios", "type=11,value=a=HUSH"}}) {
+  for (const std::vector<std::string>& line : std::initializer_list<std::vector<std::string>>{
+           {"-iscsi", "user=me,password=HUSH"},
+           {"-object", "tls-creds-x509,id=t,dir=/etc,passwordid=HUSH"},
+           {"-object", "secret,data=HUSH,id=s"},
+           {"-netdev", "user,id=n,smb=/x,token=HUSH"},
+           {"-blockdev", R"({"driver":"rbd","key-secret":"HUSH"})"},
+           {"-smbios", "type=11,value=HUSH"},
+           {"-smbios", "type=11,value=a=HUSH"}}) {
     for (const std::string& argument : without_secrets(line))
       EXPECT_EQ(argument.find("HUSH"), std::string::npos) << argument;
   }
 }
 
-// A name in front of the telling one, with a colon between, hides it: only the text up to the first mark is looked at.
+// A name in front of the telling one, with a colon between, hides it: only the text up to the first
+// mark is looked at.
 TEST(WithoutSecrets, ASecretInAUrlIsBlanked) {
-  for (const std::vector<std::string>& line :
-       std::initializer_list<std::vector<std::string>>{{"-drive", "file=iscsi://me:HUSH@server/lun"},
-                                                       {"-drive", "file=rbd:pool/image:id=admin:key=HUSH:mon_host=x"},
-                                                       {"-drive", "file=https://user:HUSH@server/disk.img,if=virtio"},
-                                                       {"-append=console=ttyS0 token=HUSH"}}) {
+  for (const std::vector<std::string>& line : std::initializer_list<std::vector<std::string>>{
+           {"-drive", "file=iscsi://me:HUSH@server/lun"},
+           {"-drive", "file=rbd:pool/image:id=admin:key=HUSH:mon_host=x"},
+           {"-drive", "file=https://user:HUSH@server/disk.img,if=virtio"},
+           {"-append=console=ttyS0 token=HUSH"}}) {
     for (const std::string& argument : without_secrets(line))
       EXPECT_EQ(argument.find("HUSH"), std::string::npos) << argument;
   }

@@ -60,34 +60,42 @@ TEST(Qmp, TakesAReplyInPieces) {
 }
 
 TEST(Qmp, ErrorsOfThePeerKeepItsWordsHarmless) {
-  EXPECT_THAT(
-      ask([](Connection& c, const json& r) {
-        c.send(json{{"id", r["id"]}, {"error", {{"class", "CommandNotFound"}, {"desc", "no such thing"}}}}.dump() +
-               "\n");
-      }),
-      FailsWith(ErrorCode::kNotFound, "no such thing"));
+  EXPECT_THAT(ask([](Connection& c, const json& r) {
+                c.send(json{{"id", r["id"]},
+                            {"error", {{"class", "CommandNotFound"}, {"desc", "no such thing"}}}}
+                           .dump() +
+                       "\n");
+              }),
+              FailsWith(ErrorCode::kNotFound, "no such thing"));
   const auto hostile = ask([](Connection& c, const json& r) {
-    c.send(json{{"id", r["id"]}, {"error", {{"class", "GenericError"}, {"desc", "\x1b]0;title\a"}}}}.dump() + "\n");
+    c.send(json{{"id", r["id"]}, {"error", {{"class", "GenericError"}, {"desc", "\x1b]0;title\a"}}}}
+               .dump() +
+           "\n");
   });
   EXPECT_THAT(hostile, FailsWith(ErrorCode::kIo, "query-status failed"));
   EXPECT_EQ(hostile.error().message.find('\x1b'), std::string::npos);
-  EXPECT_THAT(ask([](Connection& c, const json& r) { c.send(json{{"id", r["id"]}, {"error", "text"}}.dump() + "\n"); }),
+  EXPECT_THAT(ask([](Connection& c, const json& r) {
+                c.send(json{{"id", r["id"]}, {"error", "text"}}.dump() + "\n");
+              }),
               FailsWith(ErrorCode::kIo, "without a result"));
 }
 
 TEST(Qmp, WhatIsNoProtocolEndsTheConnection) {
-  for (const char* garbage :
-       {"garbage\n", "\n", "[]\n", "null\n", "\"text\"\n", "{\"return\": \n", "\xff\xfe\n", "{} {}\n"}) {
-    EXPECT_THAT(ask([&](Connection& c, const json&) { c.send(garbage); }), FailsWith(ErrorCode::kIo, "no JSON object"))
+  for (const char* garbage : {"garbage\n", "\n", "[]\n", "null\n", "\"text\"\n", "{\"return\": \n",
+                              "\xff\xfe\n", "{} {}\n"}) {
+    EXPECT_THAT(ask([&](Connection& c, const json&) { c.send(garbage); }),
+                FailsWith(ErrorCode::kIo, "no JSON object"))
         << garbage;
   }
-  EXPECT_THAT(ask([](Connection& c, const json& r) { c.send(json{{"id", r["id"]}}.dump() + "\n"); }),
-              FailsWith(ErrorCode::kIo, "without a result"));
+  EXPECT_THAT(
+      ask([](Connection& c, const json& r) { c.send(json{{"id", r["id"]}}.dump() + "\n"); }),
+      FailsWith(ErrorCode::kIo, "without a result"));
 }
 
 TEST(Qmp, AHangUpIsToldAtEveryStage) {
   EXPECT_THAT(ask([](Connection&, const json&) {}), FailsWith(ErrorCode::kIo, "hung up"));
-  EXPECT_THAT(ask([](Connection& c, const json&) { c.send("{\"return\": "); }), FailsWith(ErrorCode::kIo, "hung up"));
+  EXPECT_THAT(ask([](Connection& c, const json&) { c.send("{\"return\": "); }),
+              FailsWith(ErrorCode::kIo, "hung up"));
   FakeQmpPeer before_greeting([](Connection&) {});
   EXPECT_THAT(QmpClient::connect(before_greeting.path()), FailsWith(ErrorCode::kIo, "hung up"));
   FakeQmpPeer before_negotiation([](Connection& c) { c.send("{\"QMP\": {}}\n"); });
@@ -113,11 +121,13 @@ TEST(Qmp, ATrickleDoesNotMoveTheDeadline) {
 }
 
 TEST(Qmp, EndlessEventsEnd) {
-  EXPECT_THAT(ask([](Connection& c, const json&) {
-                while (c.send("{\"event\": \"X\"}\n{\"event\": \"X\"}\n{\"event\": \"X\"}\n{\"event\": \"X\"}\n")) {
-                }
-              }),
-              FailsWith(ErrorCode::kIo, "events but no reply"));
+  EXPECT_THAT(
+      ask([](Connection& c, const json&) {
+        while (c.send(
+            "{\"event\": \"X\"}\n{\"event\": \"X\"}\n{\"event\": \"X\"}\n{\"event\": \"X\"}\n")) {
+        }
+      }),
+      FailsWith(ErrorCode::kIo, "events but no reply"));
 }
 
 TEST(Qmp, AReplyWithoutEndIsBounded) {
@@ -135,7 +145,8 @@ TEST(Qmp, APeerThatIsNoneIsRefused) {
   const TemporaryFolder folder;
   EXPECT_THAT(QmpClient::connect(folder.path("absent")), FailsWith(ErrorCode::kIo, "absent"));
   EXPECT_THAT(QmpClient::connect(folder.write("file", "x")), FailsWith(ErrorCode::kIo, "file"));
-  EXPECT_THAT(QmpClient::connect(std::string(200, 'x')), FailsWith(ErrorCode::kInvalidArgument, "too long"));
+  EXPECT_THAT(QmpClient::connect(std::string(200, 'x')),
+              FailsWith(ErrorCode::kInvalidArgument, "too long"));
 }
 
 TEST(Qmp, HumanAnswersMustBeText) {
@@ -159,10 +170,12 @@ TEST(Qmp, KnowsWhoServesTheSocket) {
 }
 
 TEST(Qmp, NestingHasALimit) {
-  // A bracket a byte, each a JSON value of dozens of bytes; and whoever copies or prints the value recurses.
+  // A bracket a byte, each a JSON value of dozens of bytes; and whoever copies or prints the value
+  // recurses.
   const std::string deep(200000, '[');
   const auto reply = ask([&](Connection& c, const json& r) {
-    c.send("{\"id\": " + r["id"].dump() + ", \"return\": " + deep + std::string(deep.size(), ']') + "}\n");
+    c.send("{\"id\": " + r["id"].dump() + ", \"return\": " + deep + std::string(deep.size(), ']') +
+           "}\n");
   });
   EXPECT_THAT(reply, FailsWith(ErrorCode::kIo, ""));
 }

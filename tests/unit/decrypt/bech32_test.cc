@@ -19,8 +19,11 @@ TEST(Bech32, TakesWhatBip173CallsValid) {
            {"a", "A12UEL5L", ""},
            {"a", "a12uel5l", ""},
            {"an83characterlonghumanreadablepartthatcontainsthenumber1andtheexcludedcharactersbio",
-            "an83characterlonghumanreadablepartthatcontainsthenumber1andtheexcludedcharactersbio1tt5tgs", ""},
-           {"abcdef", "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqxw", "00443214c74254b635cf84653a56d7c675be77df"},
+            "an83characterlonghumanreadablepartthatcontainsthenumber1andtheexcludedcharactersbio1tt"
+            "5tgs",
+            ""},
+           {"abcdef", "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqxw",
+            "00443214c74254b635cf84653a56d7c675be77df"},
            {"split", "split1checkupstagehandshakeupstreamerranterredcaperred2y9e3w",
             "c5f38b70305f519bf66d85fb6cf03058f3dde463ecd7918f2dc743918f2d"},
            {"?", "?1ezyfcl", ""}}) {
@@ -28,7 +31,8 @@ TEST(Bech32, TakesWhatBip173CallsValid) {
     ASSERT_THAT(data, Succeeds()) << c.text;
     EXPECT_EQ(hex_bytes(*data), c.data) << c.text;
     std::string lower(c.text);
-    for (char& letter : lower) letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+    for (char& letter : lower)
+      letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
     EXPECT_EQ(bech32_encode(c.hrp, *data), lower) << "one value has one encoding";
   }
 }
@@ -39,22 +43,23 @@ TEST(Bech32, RefusesWhatBip173CallsInvalid) {
     std::string text;
     const char* why;
   };
-  for (const Case& c :
-       std::initializer_list<Case>{{"a", "pzry9x0s0muk", "no checksum"},  // no separator
-                                   {"", "x1b4n0q5v", "does not begin"},   // another prefix
-                                   {"x", "x1b4n0q5v", "character"},       // b is no digit
-                                   {"li", "li1dgmt3", "checksum"},        // checksum too short
-                                   {"de", "de1lg7wt\xff", "character"},
-                                   {"a", "A1G7SGD8", "checksum"},  // checksum over the upper-case prefix
-                                   {"a", "a12UEL5L", "mixes"},
-                                   {"a", "A12uEL5L", "mixes"},
-                                   {"b", "a12uel5l", "does not begin"},
-                                   {"abcdef", "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqxx", "checksum"},
-                                   {"abcdef", "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqx", "checksum"},
-                                   {"abcdef", "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqxw ", "character"},
-                                   {"abcdef", "", "checksum"},
-                                   {"abcdef", "abcdef1", "checksum"}}) {
-    EXPECT_THAT(bech32_decode(c.hrp, c.text), FailsWith(ErrorCode::kInvalidArgument, c.why)) << c.text;
+  for (const Case& c : std::initializer_list<Case>{
+           {"a", "pzry9x0s0muk", "no checksum"},  // no separator
+           {"", "x1b4n0q5v", "does not begin"},   // another prefix
+           {"x", "x1b4n0q5v", "character"},       // b is no digit
+           {"li", "li1dgmt3", "checksum"},        // checksum too short
+           {"de", "de1lg7wt\xff", "character"},
+           {"a", "A1G7SGD8", "checksum"},  // checksum over the upper-case prefix
+           {"a", "a12UEL5L", "mixes"},
+           {"a", "A12uEL5L", "mixes"},
+           {"b", "a12uel5l", "does not begin"},
+           {"abcdef", "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqxx", "checksum"},
+           {"abcdef", "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqx", "checksum"},
+           {"abcdef", "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqxw ", "character"},
+           {"abcdef", "", "checksum"},
+           {"abcdef", "abcdef1", "checksum"}}) {
+    EXPECT_THAT(bech32_decode(c.hrp, c.text), FailsWith(ErrorCode::kInvalidArgument, c.why))
+        << c.text;
   }
 }
 
@@ -89,22 +94,24 @@ TEST(Recipient, RefusesWhatIsNoX25519Recipient) {
     std::string text;
     const char* why;
   };
-  for (const Case& c : std::initializer_list<Case>{{"", ""},
-                                                   {"age1", ""},
-                                                   {identity.text(), "secret key"},
-                                                   {"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", "SSH"},
-                                                   {bech32_encode("age", filled(31, 7)), "31 bytes"},
-                                                   {bech32_encode("age", filled(33, 7)), "33 bytes"},
-                                                   {bech32_encode("age", Bytes(32)), "zero"},
-                                                   {bech32_encode("ago", filled(32, 7)), "age1"},
-                                                   {identity.recipient().text() + "\n", "character"}}) {
+  for (const Case& c :
+       std::initializer_list<Case>{{"", ""},
+                                   {"age1", ""},
+                                   {identity.text(), "secret key"},
+                                   {"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", "SSH"},
+                                   {bech32_encode("age", filled(31, 7)), "31 bytes"},
+                                   {bech32_encode("age", filled(33, 7)), "33 bytes"},
+                                   {bech32_encode("age", Bytes(32)), "zero"},
+                                   {bech32_encode("ago", filled(32, 7)), "age1"},
+                                   {identity.recipient().text() + "\n", "character"}}) {
     EXPECT_THAT(parse_recipient(c.text), FailsWith(ErrorCode::kInvalidArgument, c.why)) << c.text;
   }
 }
 
 TEST(IdentityFile, TakesCommentsBlankLinesAndSeveralKeys) {
   const X25519Identity a = generate_identity().value(), b = generate_identity().value();
-  const auto parsed = parse_identity_file("# created: today\n\n" + a.text() + "\r\n# second\n" + b.text());
+  const auto parsed =
+      parse_identity_file("# created: today\n\n" + a.text() + "\r\n# second\n" + b.text());
   ASSERT_THAT(parsed, Succeeds());
   ASSERT_EQ(parsed->size(), 2u);
   EXPECT_EQ((*parsed)[0].text(), a.text());
@@ -119,14 +126,15 @@ TEST(IdentityFile, NamesTheLineAndNeverEchoesASecret) {
     std::string text;
     const char* why;
   };
-  for (const Case& c : std::initializer_list<Case>{{"", "no"},
-                                                   {"# only a comment\n", "no"},
-                                                   {"# x\n" + mistyped + "\n", "line 2"},
-                                                   {identity.recipient().text(), "public key"},
-                                                   {"garbage", "line 1"},
-                                                   {"age-encryption.org/v1\n-> scrypt", "encrypted"},
-                                                   {"-----BEGIN AGE ENCRYPTED FILE-----\n", "encrypted"},
-                                                   {bech32_encode("age-secret-key-", filled(31, 3)), "line 1"}}) {
+  for (const Case& c :
+       std::initializer_list<Case>{{"", "no"},
+                                   {"# only a comment\n", "no"},
+                                   {"# x\n" + mistyped + "\n", "line 2"},
+                                   {identity.recipient().text(), "public key"},
+                                   {"garbage", "line 1"},
+                                   {"age-encryption.org/v1\n-> scrypt", "encrypted"},
+                                   {"-----BEGIN AGE ENCRYPTED FILE-----\n", "encrypted"},
+                                   {bech32_encode("age-secret-key-", filled(31, 3)), "line 1"}}) {
     const auto parsed = parse_identity_file(c.text);
     EXPECT_THAT(parsed, FailsWith(ErrorCode::kInvalidArgument, c.why)) << c.text;
     ASSERT_FALSE(parsed);
@@ -135,7 +143,8 @@ TEST(IdentityFile, NamesTheLineAndNeverEchoesASecret) {
 }
 
 TEST(PassphraseFile, IsItsFirstLine) {
-  EXPECT_EQ(to_string(parse_passphrase_file("correct horse\r\nbattery\n")->words.view()), "correct horse");
+  EXPECT_EQ(to_string(parse_passphrase_file("correct horse\r\nbattery\n")->words.view()),
+            "correct horse");
   EXPECT_EQ(to_string(parse_passphrase_file(" spaces stay ")->words.view()), " spaces stay ");
   for (const char* empty : {"", "\n", "\r\n", "\nsecond"}) {
     EXPECT_THAT(parse_passphrase_file(empty), FailsWith(ErrorCode::kInvalidArgument, "empty"));

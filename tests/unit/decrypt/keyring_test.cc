@@ -24,7 +24,8 @@ SealedPiece piece(KeyName key) {
 struct SealedPartition {
   PartitionKeys keys = PartitionKeys::generate().value();
   X25519Identity owner = generate_identity().value();
-  std::vector<KeySlot> slots = make_key_slots(keys, kDump, kPartition, {Recipient(owner.recipient())}).value();
+  std::vector<KeySlot> slots =
+      make_key_slots(keys, kDump, kPartition, {Recipient(owner.recipient())}).value();
 
   Result<std::unique_ptr<Opener>> unlock(const std::vector<X25519Identity>& identities) const {
     Keyring keyring;
@@ -50,7 +51,8 @@ TEST(Keyring, FourWaysToFailStayApart) {
   ASSERT_THAT(sealed.keys.seal(piece(KeyName::map()), as_bytes("page map"), stored), Succeeds());
   EXPECT_EQ(to_string((*opener)->open(piece(KeyName::map()), stored).value()), "page map");
   flip_bit(stored, 2);
-  EXPECT_THAT((*opener)->open(piece(KeyName::map()), stored), FailsWith(ErrorCode::kCorrupt, "damaged data"));
+  EXPECT_THAT((*opener)->open(piece(KeyName::map()), stored),
+              FailsWith(ErrorCode::kCorrupt, "damaged data"));
 }
 
 TEST(Keyring, EveryFlippedByteOfASlotIsDamageToItsOwner) {
@@ -58,14 +60,17 @@ TEST(Keyring, EveryFlippedByteOfASlotIsDamageToItsOwner) {
   for (std::size_t at = 0; at < sealed.slots[0].blob.size(); ++at) {
     SealedPartition damaged = sealed;
     flip_bit(damaged.slots[0].blob, at, at % 8);
-    EXPECT_THAT(damaged.unlock({damaged.owner}), FailsWith(ErrorCode::kCorrupt, "damaged key slot 0")) << "byte " << at;
+    EXPECT_THAT(damaged.unlock({damaged.owner}),
+                FailsWith(ErrorCode::kCorrupt, "damaged key slot 0"))
+        << "byte " << at;
   }
 }
 
 TEST(Keyring, ADamagedSlotDoesNotHideAGoodOne) {
   SealedPartition sealed;
   const X25519Identity second = generate_identity().value();
-  const auto more = make_key_slots(sealed.keys, kDump, kPartition, {Recipient(second.recipient())}).value();
+  const auto more =
+      make_key_slots(sealed.keys, kDump, kPartition, {Recipient(second.recipient())}).value();
   sealed.slots.push_back(more[0]);
   flip_bit(sealed.slots[0].blob, 3);
   EXPECT_THAT(sealed.unlock({second}), Succeeds());
@@ -76,10 +81,12 @@ TEST(Keyring, ASlotMovedFromElsewhereIsRefused) {
   const SealedPartition sealed;
   Keyring keyring;
   keyring.add(sealed.owner);
-  EXPECT_THAT(keyring.unlock(kDump, kPartition + 1, sealed.slots), FailsWith(ErrorCode::kCorrupt, "another partition"));
+  EXPECT_THAT(keyring.unlock(kDump, kPartition + 1, sealed.slots),
+              FailsWith(ErrorCode::kCorrupt, "another partition"));
   DumpId other = kDump;
   other[15] = 1;
-  EXPECT_THAT(keyring.unlock(other, kPartition, sealed.slots), FailsWith(ErrorCode::kCorrupt, "another dump"));
+  EXPECT_THAT(keyring.unlock(other, kPartition, sealed.slots),
+              FailsWith(ErrorCode::kCorrupt, "another dump"));
 }
 
 TEST(Keyring, LoadsIdentitiesAndPassphrasesAndNamesTheFile) {
@@ -93,8 +100,10 @@ TEST(Keyring, LoadsIdentitiesAndPassphrasesAndNamesTheFile) {
   EXPECT_TRUE(keyring->matches({"passphrase", {}}));
   EXPECT_FALSE(keyring->matches({generate_identity().value().recipient().text(), {}}));
   EXPECT_THAT(Keyring::load({folder.path("absent")}), FailsWith(ErrorCode::kIo, "absent"));
-  EXPECT_THAT(Keyring::load({folder.write("bad", "garbage")}), FailsWith(ErrorCode::kInvalidArgument, "bad"));
-  EXPECT_THAT(Keyring::load({}, {folder.write("empty", "")}), FailsWith(ErrorCode::kInvalidArgument, "empty"));
+  EXPECT_THAT(Keyring::load({folder.write("bad", "garbage")}),
+              FailsWith(ErrorCode::kInvalidArgument, "bad"));
+  EXPECT_THAT(Keyring::load({}, {folder.write("empty", "")}),
+              FailsWith(ErrorCode::kInvalidArgument, "empty"));
   EXPECT_THAT(Keyring::load({folder.write("large", std::string(kMaxAgeFile + 1, '#'))}),
               FailsWith(ErrorCode::kInvalidArgument, "large"));
 }
@@ -114,19 +123,25 @@ TEST(Keyring, AGrantOpensItsClassesOnly) {
   EXPECT_TRUE((*opener)->has(KeyName::of(PageClass::kKernel)));
   EXPECT_FALSE((*opener)->has(KeyName::of(PageClass::kUser)));
   Bytes stored;
-  ASSERT_THAT(sealed.keys.seal(piece(KeyName::of(PageClass::kUser)), as_bytes("x"), stored), Succeeds());
-  EXPECT_THAT((*opener)->open(piece(KeyName::of(PageClass::kUser)), stored), FailsWith(ErrorCode::kSealed, "user"));
+  ASSERT_THAT(sealed.keys.seal(piece(KeyName::of(PageClass::kUser)), as_bytes("x"), stored),
+              Succeeds());
+  EXPECT_THAT((*opener)->open(piece(KeyName::of(PageClass::kUser)), stored),
+              FailsWith(ErrorCode::kSealed, "user"));
   // Without the identity it was made for, a grant is nothing; for another partition it is not ours.
-  EXPECT_THAT(Keyring::load({grant})->unlock(kDump, kPartition, sealed.slots), FailsWith(ErrorCode::kSealed, ""));
-  EXPECT_THAT(keyring->unlock(kDump, kPartition + 1, sealed.slots), FailsWith(ErrorCode::kAuthentication, ""));
+  EXPECT_THAT(Keyring::load({grant})->unlock(kDump, kPartition, sealed.slots),
+              FailsWith(ErrorCode::kSealed, ""));
+  EXPECT_THAT(keyring->unlock(kDump, kPartition + 1, sealed.slots),
+              FailsWith(ErrorCode::kAuthentication, ""));
 }
 
 TEST(PartitionKeys, TextComesBackAndDeviationsDoNot) {
   const PartitionKeys keys = PartitionKeys::generate().value();
   const std::string good = to_string(keys.key_text(kDump, kPartition).view());
-  const std::string some =
-      to_string(keys.key_text(kDump, kPartition, std::vector{PageClass::kUser, PageClass::kVmm}).view());
-  const auto parse = [](std::string_view text) { return PartitionKeys::parse(as_bytes(text), kDump, kPartition); };
+  const std::string some = to_string(
+      keys.key_text(kDump, kPartition, std::vector{PageClass::kUser, PageClass::kVmm}).view());
+  const auto parse = [](std::string_view text) {
+    return PartitionKeys::parse(as_bytes(text), kDump, kPartition);
+  };
   ASSERT_THAT(parse(good), Succeeds());
   ASSERT_THAT(parse(some), Succeeds());
   EXPECT_TRUE(parse(some)->has(KeyName::of(PageClass::kVmm)));
@@ -134,8 +149,10 @@ TEST(PartitionKeys, TextComesBackAndDeviationsDoNot) {
   EXPECT_THAT(parse(some), Succeeds());
   Bytes stored;
   ASSERT_THAT(keys.seal(piece(KeyName::of(PageClass::kUser)), as_bytes("x"), stored), Succeeds());
-  EXPECT_EQ(to_string(parse(good)->open(piece(KeyName::of(PageClass::kUser)), stored).value()), "x");
-  EXPECT_EQ(to_string(parse(some)->open(piece(KeyName::of(PageClass::kUser)), stored).value()), "x");
+  EXPECT_EQ(to_string(parse(good)->open(piece(KeyName::of(PageClass::kUser)), stored).value()),
+            "x");
+  EXPECT_EQ(to_string(parse(some)->open(piece(KeyName::of(PageClass::kUser)), stored).value()),
+            "x");
 
   struct Case {
     const char* what;
@@ -152,12 +169,17 @@ TEST(PartitionKeys, TextComesBackAndDeviationsDoNot) {
            {"blank line", good + "\n", "without a value"},
            {"short key", good.substr(0, good.size() - 3) + "\n", "not 32 bytes"},
            {"no digit", replaced(good, "partition-key ", "partition-key g"), "not 32 bytes"},
-           {"unknown class", some + "class-key attic " + std::string(64, 'a') + "\n", "unknown page class"},
-           {"no dump", replaced(good, "dump " + hex_bytes(std::as_bytes(std::span(kDump))) + "\n", ""),
+           {"unknown class", some + "class-key attic " + std::string(64, 'a') + "\n",
+            "unknown page class"},
+           {"no dump",
+            replaced(good, "dump " + hex_bytes(std::as_bytes(std::span(kDump))) + "\n", ""),
             "what it is for"},
            {"no partition", replaced(good, "partition 3\n", ""), "what it is for"},
-           {"partition with a zero in front", replaced(good, "partition 3\n", "partition 03\n"), "another partition"},
-           {"no map key", some.substr(0, some.find("map-key")) + some.substr(some.find("class-key")), "page map"}}) {
+           {"partition with a zero in front", replaced(good, "partition 3\n", "partition 03\n"),
+            "another partition"},
+           {"no map key",
+            some.substr(0, some.find("map-key")) + some.substr(some.find("class-key")),
+            "page map"}}) {
     EXPECT_THAT(parse(c.text), FailsWith(ErrorCode::kCorrupt, c.why)) << c.what;
   }
 }
@@ -165,13 +187,15 @@ TEST(PartitionKeys, TextComesBackAndDeviationsDoNot) {
 TEST(PartitionKeys, EveryKeySealsApart) {
   const PartitionKeys keys = PartitionKeys::generate().value();
   std::vector<KeyName> names{KeyName::map()};
-  for (std::size_t i = 0; i < kPageClassCount; ++i) names.push_back(KeyName::of(static_cast<PageClass>(i)));
+  for (std::size_t i = 0; i < kPageClassCount; ++i)
+    names.push_back(KeyName::of(static_cast<PageClass>(i)));
   for (const KeyName& sealed_with : names) {
     Bytes stored;
     ASSERT_THAT(keys.seal(piece(sealed_with), as_bytes("x"), stored), Succeeds());
     EXPECT_EQ(stored.size(), 1 + kSealOverhead);
     for (const KeyName& opened_with : names) {
-      const bool same = sealed_with.is_map == opened_with.is_map && sealed_with.page_class == opened_with.page_class;
+      const bool same = sealed_with.is_map == opened_with.is_map &&
+                        sealed_with.page_class == opened_with.page_class;
       EXPECT_EQ(keys.open(piece(opened_with), stored).has_value(), same);
     }
   }
@@ -189,7 +213,8 @@ TEST(PartitionKeys, APieceIsBoundToItsPlaceAndNonce) {
   EXPECT_THAT(keys.open(renumbered, stored), FailsWith(ErrorCode::kCorrupt, ""));
   EXPECT_THAT(keys.open(piece(KeyName::map()), ByteView(stored).first(kSealOverhead - 1)),
               FailsWith(ErrorCode::kCorrupt, ""));
-  EXPECT_THAT(PartitionKeys::generate()->open(piece(KeyName::map()), stored), FailsWith(ErrorCode::kCorrupt, ""));
+  EXPECT_THAT(PartitionKeys::generate()->open(piece(KeyName::map()), stored),
+              FailsWith(ErrorCode::kCorrupt, ""));
 }
 
 }  // namespace

@@ -13,7 +13,9 @@ using testing::SizeIs;
 
 constexpr std::uint64_t kTop = ~std::uint64_t{0};
 
-Result<Image> open(Bytes bytes) { return open_core(std::make_shared<MemorySource>(std::move(bytes)), "core"); }
+Result<Image> open(Bytes bytes) {
+  return open_core(std::make_shared<MemorySource>(std::move(bytes)), "core");
+}
 Result<Core> read(Bytes bytes) { return read_core(MemorySource(std::move(bytes))); }
 
 std::string text_at(const Image& image, std::uint64_t at, std::size_t size) {
@@ -22,8 +24,8 @@ std::string text_at(const Image& image, std::uint64_t at, std::size_t size) {
   return done ? to_string(out) : error_code_name(done.error().code);
 }
 
-ProgramHeader header_of(std::uint32_t type, std::uint64_t paddr, std::uint64_t offset, std::uint64_t filesz,
-                        std::uint64_t memsz) {
+ProgramHeader header_of(std::uint32_t type, std::uint64_t paddr, std::uint64_t offset,
+                        std::uint64_t filesz, std::uint64_t memsz) {
   ProgramHeader out{};
   out.type = type;
   out.paddr = paddr;
@@ -83,7 +85,8 @@ TEST(ElfNotes, OneThatRunsPastTheEndIsCorrupt) {
       EXPECT_THAT(parse_notes(long_name), FailsWith(ErrorCode::kCorrupt, "ELF notes")) << lie;
     }
   }
-  EXPECT_THAT(parse_notes(truncated_at(segment, segment.size() - 1)), FailsWith(ErrorCode::kCorrupt, ""));
+  EXPECT_THAT(parse_notes(truncated_at(segment, segment.size() - 1)),
+              FailsWith(ErrorCode::kCorrupt, ""));
   EXPECT_THAT(parse_notes(filled(11, 'x')), Succeeds()) << "less than a header is padding";
 }
 
@@ -96,9 +99,10 @@ TEST(ElfNotes, TheLastPaddingMayBeMissing) {
 TEST(ElfNotes, RegistersComeBackThroughPrstatus) {
   Registers in = some_registers(0);
   for (const Reg reg :
-       {Reg::kRax,     Reg::kRbx, Reg::kRcx, Reg::kRdx, Reg::kRsi, Reg::kRdi, Reg::kRbp, Reg::kRsp,    Reg::kR8,
-        Reg::kR9,      Reg::kR10, Reg::kR11, Reg::kR12, Reg::kR13, Reg::kR14, Reg::kR15, Reg::kRip,    Reg::kRflags,
-        Reg::kOrigRax, Reg::kCs,  Reg::kSs,  Reg::kDs,  Reg::kEs,  Reg::kFs,  Reg::kGs,  Reg::kFsBase, Reg::kGsBase}) {
+       {Reg::kRax, Reg::kRbx, Reg::kRcx, Reg::kRdx,    Reg::kRsi,     Reg::kRdi,   Reg::kRbp,
+        Reg::kRsp, Reg::kR8,  Reg::kR9,  Reg::kR10,    Reg::kR11,     Reg::kR12,   Reg::kR13,
+        Reg::kR14, Reg::kR15, Reg::kRip, Reg::kRflags, Reg::kOrigRax, Reg::kCs,    Reg::kSs,
+        Reg::kDs,  Reg::kEs,  Reg::kFs,  Reg::kGs,     Reg::kFsBase,  Reg::kGsBase}) {
     in.set(reg, 0x1000 + static_cast<std::uint64_t>(reg));
   }
   const auto out = registers_from({prstatus_note(in, 42)});
@@ -125,8 +129,11 @@ TEST(ElfNotes, QemuCompletesPrstatusInOrder) {
   state.cr[3] = 0x5678000;
   Bytes second(bytes_of(state).begin(), bytes_of(state).end());
   second.resize(second.size() - 8);  // older QEMU: without kernel_gs_base
-  const auto cpus = registers_from(
-      {prstatus_note(some_registers(0), 1), prstatus_note(some_registers(1), 2), first, {"QEMU", 0, second}, first});
+  const auto cpus = registers_from({prstatus_note(some_registers(0), 1),
+                                    prstatus_note(some_registers(1), 2),
+                                    first,
+                                    {"QEMU", 0, second},
+                                    first});
   ASSERT_EQ(cpus.size(), 2u) << "a QEMU note without a PRSTATUS is nothing";
   EXPECT_EQ(cpus[0][Reg::kCr3], 0x1234000u);
   EXPECT_EQ(cpus[0].get(Reg::kKernelGsBase), 77u);
@@ -165,9 +172,12 @@ TEST(ElfCore, RefusesWhatIsNone) {
            {"program", [](auto& b) { b.header.type = 2; }, ErrorCode::kUnsupported},
            {"other machine", [](auto& b) { b.header.machine = 183; }, ErrorCode::kUnsupported},
            {"entry size", [](auto& b) { b.header.phentsize = 32; }, ErrorCode::kCorrupt},
-           {"headers behind the end", [](auto& b) { b.header.phoff = 1u << 30; }, ErrorCode::kCorrupt},
-           {"headers at the end of the world", [](auto& b) { b.header.phoff = kTop; }, ErrorCode::kCorrupt},
-           {"more headers than bytes", [](auto& b) { b.header.phnum = 0xfffe; }, ErrorCode::kCorrupt},
+           {"headers behind the end", [](auto& b) { b.header.phoff = 1u << 30; },
+            ErrorCode::kCorrupt},
+           {"headers at the end of the world", [](auto& b) { b.header.phoff = kTop; },
+            ErrorCode::kCorrupt},
+           {"more headers than bytes", [](auto& b) { b.header.phnum = 0xfffe; },
+            ErrorCode::kCorrupt},
            {"extended count without a section",
             [](auto& b) {
               b.header.phnum = kPhnumExtended;
@@ -202,7 +212,8 @@ TEST(ElfCore, TakesTheExtendedHeaderCount) {
 }
 
 TEST(ElfCore, EveryPrefixIsToldToBeCutShort) {
-  const Bytes whole = ElfCoreBuilder().load(0x1000, filled(500, 'a')).load(0x2000, filled(500, 'b')).build();
+  const Bytes whole =
+      ElfCoreBuilder().load(0x1000, filled(500, 'a')).load(0x2000, filled(500, 'b')).build();
   const std::size_t headers = sizeof(FileHeader) + 2 * sizeof(ProgramHeader);
   for (std::size_t size = 0; size < whole.size(); size += 7) {
     const auto image = open(truncated_at(whole, size));
@@ -235,13 +246,14 @@ TEST(ElfCore, OverlappingLoadsKeepTheFirst) {
 }
 
 TEST(ElfCore, LyingLoadsAreBounded) {
-  const auto image = open(ElfCoreBuilder()
-                              .load(0x1000, as_bytes("good"))
-                              .lie(header_of(kLoad, 0x10000, 0, kTop, kTop / 2))              // more than the file
-                              .lie(header_of(kLoad, 0x8000000000000000, kTop - 5, 100, 100))  // offset wraps
-                              .lie(header_of(kLoad, kTop - 10, 64, 100, 100))                 // address wraps
-                              .lie(header_of(kLoad, 0x3000, 64, 200, 8))                      // filesz above memsz
-                              .build());
+  const auto image =
+      open(ElfCoreBuilder()
+               .load(0x1000, as_bytes("good"))
+               .lie(header_of(kLoad, 0x10000, 0, kTop, kTop / 2))              // more than the file
+               .lie(header_of(kLoad, 0x8000000000000000, kTop - 5, 100, 100))  // offset wraps
+               .lie(header_of(kLoad, kTop - 10, 64, 100, 100))                 // address wraps
+               .lie(header_of(kLoad, 0x3000, 64, 200, 8))                      // filesz above memsz
+               .build());
   ASSERT_THAT(image, Succeeds());
   EXPECT_EQ(image->state, PartitionState::kIncomplete);
   EXPECT_THAT(image->problems, testing::Contains(HasSubstr("out of range")));
@@ -289,7 +301,8 @@ TEST(ElfCore, ManyLoadsAreWalkedInTime) {
   // 2^20 headers are allowed; extent_at looks through all ranges for each address outside a load.
   ElfCoreBuilder builder;
   constexpr std::uint64_t kLoads = 60000;
-  for (std::uint64_t i = 0; i < kLoads; ++i) builder.lie(header_of(kLoad, i * 0x2000, 0, 0, 0x1000));
+  for (std::uint64_t i = 0; i < kLoads; ++i)
+    builder.lie(header_of(kLoad, i * 0x2000, 0, 0, 0x1000));
   const auto image = open(builder.build());
   ASSERT_THAT(image, Succeeds());
   const auto start = std::chrono::steady_clock::now();

@@ -42,7 +42,9 @@ TEST(CraftedDump, AnHonestOneReads) {
   CraftedDump crafted;
   crafted.begin().facts(kOneSegment);
   const auto chunk = crafted.chunk(0, 0, PageClass::kKernel, {5, 9}, filled(2 * kPageBytes, 'k'));
-  crafted.map_index({{0, crafted.map(0, {entry(chunk, 2)}, {{5, kStoredKernel}, {9, kStoredKernel}})}}).end();
+  crafted
+      .map_index({{0, crafted.map(0, {entry(chunk, 2)}, {{5, kStoredKernel}, {9, kStoredKernel}})}})
+      .end();
   const auto image = image_of(crafted);
   ASSERT_THAT(image, Succeeds());
   EXPECT_THAT(image->problems, IsEmpty());
@@ -65,8 +67,8 @@ TEST(HostileHvd, AChunkEntryThatLiesIsCorrupt) {
     CraftedDump crafted;
     crafted.begin().facts(kOneSegment);
     const auto chunk = crafted.chunk(0, 0, PageClass::kKernel, {5, 9}, filled(2 * kPageBytes, 'k'));
-    const auto lie =
-        entry(chunk + static_cast<std::uint64_t>(offset), static_cast<std::uint16_t>(pages), ordinal, page_class);
+    const auto lie = entry(chunk + static_cast<std::uint64_t>(offset),
+                           static_cast<std::uint16_t>(pages), ordinal, page_class);
     std::map<std::uint32_t, std::uint8_t> states;
     for (int i = 0; i < pages; ++i) states[static_cast<std::uint32_t>(5 + 4 * i)] = kStoredKernel;
     crafted.map_index({{0, crafted.map(0, {lie}, states)}}).end();
@@ -77,14 +79,18 @@ TEST(HostileHvd, AChunkEntryThatLiesIsCorrupt) {
 }
 
 TEST(HostileHvd, ACachedChunkIsHeldAgainstEachEntryThatNamesIt) {
-  // Two entries of one map name the same chunk; the second claims 256 pages where there is one. Once the first is
-  // cached the second reads up to 1 MiB behind it.
+  // Two entries of one map name the same chunk; the second claims 256 pages where there is one.
+  // Once the first is cached the second reads up to 1 MiB behind it.
   CraftedDump crafted;
   crafted.begin().facts(kOneSegment);
   const auto chunk = crafted.chunk(0, 0, PageClass::kKernel, {0}, filled(kPageBytes, 'k'));
   std::map<std::uint32_t, std::uint8_t> states{{0, kStoredKernel}};
-  for (std::uint32_t i = 1; i <= 256; ++i) states[i] = kStateStored + static_cast<std::uint8_t>(PageClass::kUser);
-  crafted.map_index({{0, crafted.map(0, {entry(chunk, 1), entry(chunk, 256, 0, PageClass::kUser)}, states)}}).end();
+  for (std::uint32_t i = 1; i <= 256; ++i)
+    states[i] = kStateStored + static_cast<std::uint8_t>(PageClass::kUser);
+  crafted
+      .map_index(
+          {{0, crafted.map(0, {entry(chunk, 1), entry(chunk, 256, 0, PageClass::kUser)}, states)}})
+      .end();
   const auto image = image_of(crafted);
   ASSERT_THAT(image, Succeeds());
   ASSERT_THAT(read_page(*image, 0), Succeeds());
@@ -102,12 +108,20 @@ TEST(HostileHvd, APageMapThatContradictsItselfIsCorrupt) {
   const MapChunk one = entry(128, 1);
   for (const Case& c : std::initializer_list<Case>{
            {"stored without a chunk", {}, {{5, kStoredKernel}}, {}, ErrorCode::kCorrupt},
-           {"more stored than chunks hold", {one}, {{5, kStoredKernel}, {6, kStoredKernel}}, {}, ErrorCode::kCorrupt},
+           {"more stored than chunks hold",
+            {one},
+            {{5, kStoredKernel}, {6, kStoredKernel}},
+            {},
+            ErrorCode::kCorrupt},
            {"unknown page state", {}, {{5, 0x55}}, {}, ErrorCode::kUnsupported},
            {"unknown class", {}, {{5, 0x86}}, {}, ErrorCode::kUnsupported},
            {"unknown reason", {}, {{5, 0x18}}, {}, ErrorCode::kUnsupported},
            {"repeat of nothing", {}, {{5, kStateRepeat}}, {}, ErrorCode::kCorrupt},
-           {"repeat of itself", {one}, {{5, kStateRepeat}, {6, kStoredKernel}}, {{5, 5}}, ErrorCode::kCorrupt},
+           {"repeat of itself",
+            {one},
+            {{5, kStateRepeat}, {6, kStoredKernel}},
+            {{5, 5}},
+            ErrorCode::kCorrupt},
            {"repeat of a repeat",
             {one},
             {{5, kStateRepeat}, {6, kStateRepeat}, {7, kStoredKernel}},
@@ -118,7 +132,11 @@ TEST(HostileHvd, APageMapThatContradictsItselfIsCorrupt) {
             {{5, kStateRepeat}, {7, kStoredKernel}},
             {{5, 16384}},
             ErrorCode::kCorrupt},
-           {"repeat by a page beyond", {one}, {{7, kStoredKernel}}, {{16384, 7}}, ErrorCode::kCorrupt},
+           {"repeat by a page beyond",
+            {one},
+            {{7, kStoredKernel}},
+            {{16384, 7}},
+            ErrorCode::kCorrupt},
            {"repeat by a stored page", {one}, {{7, kStoredKernel}}, {{7, 7}}, ErrorCode::kCorrupt},
            {"chunk of no pages", {entry(128, 0)}, {}, {}, ErrorCode::kCorrupt},
            {"chunk of 257 pages", {entry(128, 257)}, {}, {}, ErrorCode::kCorrupt},
@@ -161,7 +179,8 @@ TEST(HostileHvd, AnUnknownCriticalRecordIsToldByTheIndexToo) {
 }
 
 TEST(HostileHvd, AnIndexThatRepeatsARecordCostsItOnce) {
-  // (partition, type, sequence) is unique in a dump. An index of 16 MiB can name one note of 16 MiB 700,000 times.
+  // (partition, type, sequence) is unique in a dump. An index of 16 MiB can name one note of 16 MiB
+  // 700,000 times.
   CraftedDump crafted;
   crafted.begin();
   NoteHeader note{};
@@ -210,8 +229,12 @@ TEST(HostileHvd, ADescriptorThatLiesIsCorrupt) {
                                                    {"too many bytes", {5, 9}, 3, 0}}) {
     CraftedDump crafted;
     crafted.begin().facts(kOneSegment);
-    const auto chunk = crafted.chunk(c.segment, 0, PageClass::kKernel, c.pages, filled(c.contents * kPageBytes, 'k'));
-    crafted.map_index({{0, crafted.map(0, {entry(chunk, 2)}, {{5, kStoredKernel}, {9, kStoredKernel}})}}).end();
+    const auto chunk = crafted.chunk(c.segment, 0, PageClass::kKernel, c.pages,
+                                     filled(c.contents * kPageBytes, 'k'));
+    crafted
+        .map_index(
+            {{0, crafted.map(0, {entry(chunk, 2)}, {{5, kStoredKernel}, {9, kStoredKernel}})}})
+        .end();
     const auto image = image_of(crafted);
     ASSERT_THAT(image, Succeeds());
     EXPECT_THAT(read_page(*image, 5), FailsWith(ErrorCode::kCorrupt, "")) << c.what;
@@ -219,8 +242,8 @@ TEST(HostileHvd, ADescriptorThatLiesIsCorrupt) {
 }
 
 TEST(HostileHvd, PartitionHeadersThatAreNoneAreToldOf) {
-  for (const char* header :
-       {"", "null", "[]", "{}", R"({"name":"x","role":"king","sealed":false})", "{\"name\":", "\xff\xfe"}) {
+  for (const char* header : {"", "null", "[]", "{}", R"({"name":"x","role":"king","sealed":false})",
+                             "{\"name\":", "\xff\xfe"}) {
     CraftedDump crafted;
     crafted.begin(0, header).end();
     const auto dump = crafted.open();
@@ -231,7 +254,8 @@ TEST(HostileHvd, PartitionHeadersThatAreNoneAreToldOf) {
 }
 
 TEST(HostileHvd, WhatDoesNotSayFalseIsSealed) {
-  for (const char* sealed : {"", R"(,"sealed":true)", R"(,"sealed":0)", R"(,"sealed":"false")", R"(,"sealed":null)"}) {
+  for (const char* sealed :
+       {"", R"(,"sealed":true)", R"(,"sealed":0)", R"(,"sealed":"false")", R"(,"sealed":null)"}) {
     CraftedDump crafted;
     crafted.begin(0, std::string(R"({"name":"x","role":"guest")") + sealed + "}").end();
     const auto dump = crafted.open();
@@ -242,11 +266,13 @@ TEST(HostileHvd, WhatDoesNotSayFalseIsSealed) {
 }
 
 TEST(HostileHvd, ASealedPartitionsRecordInTheClearIsNotTaken) {
-  // Nobody but the agent can sign, but a thief of its key must not make a tenant believe foreign facts.
+  // Nobody but the agent can sign, but a thief of its key must not make a tenant believe foreign
+  // facts.
   CraftedDump crafted;
   const X25519Identity owner = generate_identity().value();
   const PartitionKeys keys = PartitionKeys::generate().value();
-  const auto slots = make_key_slots(keys, CraftedDump::kId, 0, {Recipient(owner.recipient())}).value();
+  const auto slots =
+      make_key_slots(keys, CraftedDump::kId, 0, {Recipient(owner.recipient())}).value();
   crafted.begin(0, R"({"name":"x","role":"guest","sealed":true})");
   ByteWriter slot;
   slot.u16(static_cast<std::uint16_t>(slots[0].recipient.size()))
@@ -261,12 +287,14 @@ TEST(HostileHvd, ASealedPartitionsRecordInTheClearIsNotTaken) {
   const auto image = dump->image(dump->partitions()[0], keyring);
   ASSERT_THAT(image, Succeeds());
   EXPECT_FALSE(image->locked);
-  EXPECT_THAT(image->problems, testing::Not(IsEmpty())) << "plaintext records in a sealed partition";
+  EXPECT_THAT(image->problems, testing::Not(IsEmpty()))
+      << "plaintext records in a sealed partition";
 }
 
 TEST(HostileHvd, FactsMayBeAnything) {
-  for (const char* facts : {"[]", "null", "{", R"({"ranges":7})", R"({"ranges":[[]]})", R"({"ranges":[[1]]})",
-                            R"({"ranges":[[-1,5],["a",5],[5,1.5]]})", R"({"ranges":[[18446744073709551615,1]]})"}) {
+  for (const char* facts :
+       {"[]", "null", "{", R"({"ranges":7})", R"({"ranges":[[]]})", R"({"ranges":[[1]]})",
+        R"({"ranges":[[-1,5],["a",5],[5,1.5]]})", R"({"ranges":[[18446744073709551615,1]]})"}) {
     CraftedDump crafted;
     crafted.begin().facts(facts).end();
     const auto image = image_of(crafted);
@@ -276,8 +304,8 @@ TEST(HostileHvd, FactsMayBeAnything) {
 }
 
 TEST(HostileHvd, AddressesBeyondTheLimitAreNotThoseBelowIt) {
-  // SPEC.md, "Limits": addresses are below 2^58. The segment number of one above is cut to 32 bits and names another
-  // segment's pages.
+  // SPEC.md, "Limits": addresses are below 2^58. The segment number of one above is cut to 32 bits
+  // and names another segment's pages.
   CraftedDump crafted;
   crafted.begin().facts(R"({"ranges":[[0,67108864],[288230376151711744,67108864]]})");
   const auto chunk = crafted.chunk(0, 0, PageClass::kKernel, {0}, filled(kPageBytes, 'k'));
@@ -289,7 +317,8 @@ TEST(HostileHvd, AddressesBeyondTheLimitAreNotThoseBelowIt) {
 }
 
 TEST(HostileHvd, AVastRangeIsWalkedInFewSteps) {
-  // Everything that walks a partition (triage's memory totals, finding VMCOREINFO, exports) goes by extents.
+  // Everything that walks a partition (triage's memory totals, finding VMCOREINFO, exports) goes by
+  // extents.
   CraftedDump crafted;
   crafted.begin().facts(R"({"ranges":[[0,144115188075855872]]})").end();  // 2^57, within the limit
   const auto image = image_of(crafted);

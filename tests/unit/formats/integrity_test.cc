@@ -13,9 +13,11 @@ TEST(SigningKey, TextComesBack) {
   const auto again = SigningKey::parse(key.text());
   ASSERT_THAT(again, Succeeds());
   EXPECT_EQ(again->public_key(), key.public_key());
-  for (const std::string& bad : {std::string(), std::string("hvdump-signing-key "), key.text().substr(1),
-                                 key.text() + "0", replaced(key.text(), "key ", "key  ")}) {
-    EXPECT_THAT(SigningKey::parse(bad), FailsWith(ErrorCode::kInvalidArgument, "signing key")) << bad;
+  for (const std::string& bad :
+       {std::string(), std::string("hvdump-signing-key "), key.text().substr(1), key.text() + "0",
+        replaced(key.text(), "key ", "key  ")}) {
+    EXPECT_THAT(SigningKey::parse(bad), FailsWith(ErrorCode::kInvalidArgument, "signing key"))
+        << bad;
   }
 }
 
@@ -27,8 +29,10 @@ TEST(SigningKey, SignsPurposeDumpAndHash) {
   EXPECT_TRUE(signature_ok(key.public_key(), kCheckpointPurpose, dump, what, signature));
   EXPECT_FALSE(signature_ok(key.public_key(), kFooterPurpose, dump, what, signature));
   EXPECT_FALSE(signature_ok(key.public_key(), kCheckpointPurpose, DumpId{2}, what, signature));
-  EXPECT_FALSE(signature_ok(key.public_key(), kCheckpointPurpose, dump, hash_of(as_bytes("y")), signature));
-  EXPECT_FALSE(signature_ok(SigningKey::generate()->public_key(), kCheckpointPurpose, dump, what, signature));
+  EXPECT_FALSE(
+      signature_ok(key.public_key(), kCheckpointPurpose, dump, hash_of(as_bytes("y")), signature));
+  EXPECT_FALSE(signature_ok(SigningKey::generate()->public_key(), kCheckpointPurpose, dump, what,
+                            signature));
 }
 
 TEST(VerifyRecord, ProvesEachRecordAloneAndNoOther) {
@@ -37,13 +41,15 @@ TEST(VerifyRecord, ProvesEachRecordAloneAndNoOther) {
   ASSERT_THAT(dump, Succeeds());
   std::size_t proved = 0;
   std::vector<RecordPlace> places = dump->catalog().records;
-  places.insert(places.end(), dump->catalog().memory_records.begin(), dump->catalog().memory_records.end());
+  places.insert(places.end(), dump->catalog().memory_records.begin(),
+                dump->catalog().memory_records.end());
   for (const RecordPlace& place : places) {
     if (place.type == RecordType::kCheckpoint || place.type == RecordType::kFooter) continue;
     Record record = dump->reader().read(place.file_offset).value();
     EXPECT_THAT(verify_record(*dump, record), Succeeds()) << place.file_offset;
     flip_bit(record.payload, record.payload.size() / 2);
-    EXPECT_THAT(verify_record(*dump, record), FailsWith(ErrorCode::kAuthentication, "not the one that was signed"));
+    EXPECT_THAT(verify_record(*dump, record),
+                FailsWith(ErrorCode::kAuthentication, "not the one that was signed"));
     ++proved;
   }
   EXPECT_GT(proved, 8u);
@@ -54,9 +60,11 @@ TEST(VerifyRecord, AnUnsignedTailIsNotProved) {
   const auto whole = Dump::open(built.source(), true);
   std::uint64_t checkpoint_at = 0;
   for (const RecordPlace& place : whole->catalog().records) {
-    if (place.type == RecordType::kCheckpoint && checkpoint_at == 0) checkpoint_at = place.file_offset;
+    if (place.type == RecordType::kCheckpoint && checkpoint_at == 0)
+      checkpoint_at = place.file_offset;
   }
-  const auto torn = Dump::open(std::make_shared<MemorySource>(truncated_at(built.bytes, checkpoint_at)));
+  const auto torn =
+      Dump::open(std::make_shared<MemorySource>(truncated_at(built.bytes, checkpoint_at)));
   ASSERT_THAT(torn, Succeeds());
   const Record record = torn->reader().read(sizeof(FileHeader)).value();
   EXPECT_THAT(verify_record(*torn, record), FailsWith(ErrorCode::kNotFound, "no checkpoint"));
@@ -77,18 +85,22 @@ TEST(Verify, SaysWhoseSignatureItIs) {
 }
 
 TEST(Verify, AnOptionalRecordOfALaterVersionIsSignedLikeAnyOther) {
-  // SPEC.md, "Records": a type that is unknown and not critical is skipped; its leaf is signed all the same.
+  // SPEC.md, "Records": a type that is unknown and not critical is skipped; its leaf is signed all
+  // the same.
   auto bytes = std::make_shared<Bytes>();
-  auto writer =
-      RecordWriter::start(std::make_unique<SharedSink>(bytes), DumpId{1}, 0, SigningKey::generate().value()).value();
+  auto writer = RecordWriter::start(std::make_unique<SharedSink>(bytes), DumpId{1}, 0,
+                                    SigningKey::generate().value())
+                    .value();
   ASSERT_TRUE(writer->append(RecordType::kDump, kFlagCritical, kNoPartition, 0, as_bytes("{}")));
-  ASSERT_TRUE(writer->append(static_cast<RecordType>(99), 0, kNoPartition, 0, as_bytes("from the future")));
+  ASSERT_TRUE(
+      writer->append(static_cast<RecordType>(99), 0, kNoPartition, 0, as_bytes("from the future")));
   ASSERT_TRUE(writer->finish());
   const auto dump = Dump::open(std::make_shared<MemorySource>(*bytes));
   ASSERT_THAT(dump, Succeeds());
   EXPECT_THAT(dump->problems(), testing::IsEmpty());
   const Verification verification = verify(*dump, std::nullopt, nullptr);
-  EXPECT_TRUE(verification.good()) << (verification.problems.empty() ? "" : verification.problems[0]);
+  EXPECT_TRUE(verification.good())
+      << (verification.problems.empty() ? "" : verification.problems[0]);
 }
 
 }  // namespace

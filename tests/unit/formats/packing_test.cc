@@ -19,7 +19,8 @@ TEST(Compress, ComesBackWithEveryCodec) {
   for (const Codec codec : {Codec::kNone, Codec::kLz4, Codec::kZstd}) {
     for (const Bytes& raw : {filled(4096 * 64, 'a'), noise(4096), filled(1, 7)}) {
       const Compressed packed = compress(codec, 1, raw);
-      const auto back = decompress(static_cast<std::uint8_t>(packed.codec), packed.data, raw.size());
+      const auto back =
+          decompress(static_cast<std::uint8_t>(packed.codec), packed.data, raw.size());
       ASSERT_THAT(back, Succeeds());
       EXPECT_EQ(*back, raw);
     }
@@ -40,7 +41,8 @@ TEST(Decompress, GivesExactlyTheStatedSizeOrFails) {
     const Compressed packed = compress(codec, 1, raw);
     const auto code = static_cast<std::uint8_t>(packed.codec);
     for (const std::size_t wrong : {0u, 1u, 8191u, 8193u, 100000u}) {
-      EXPECT_THAT(decompress(code, packed.data, wrong), FailsWith(ErrorCode::kCorrupt, std::to_string(wrong)));
+      EXPECT_THAT(decompress(code, packed.data, wrong),
+                  FailsWith(ErrorCode::kCorrupt, std::to_string(wrong)));
     }
     EXPECT_THAT(decompress(code, ByteView(packed.data).first(packed.data.size() - 1), raw.size()),
                 FailsWith(ErrorCode::kCorrupt, ""));
@@ -80,7 +82,8 @@ TEST(Unpack, AllocatesNothingBeyondTheLimit) {
   EXPECT_THAT(unpack(packed, "block"), FailsWith(ErrorCode::kCorrupt, "raw_size"));
   set_field(packed, 0, &PackedHeader::raw_size, 99999u);
   EXPECT_THAT(unpack(packed, "block"), FailsWith(ErrorCode::kCorrupt, "99999"));
-  EXPECT_THAT(unpack(truncated_at(packed, 7), "block"), FailsWith(ErrorCode::kCorrupt, "block needs"));
+  EXPECT_THAT(unpack(truncated_at(packed, 7), "block"),
+              FailsWith(ErrorCode::kCorrupt, "block needs"));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Symbols out of a synthetic image, named by VMCOREINFO or found by structure, in both orders of the tables.
+// Symbols out of a synthetic image, named by VMCOREINFO or found by structure, in both orders of
+// the tables.
 #include "guest/linux/kallsyms_search.h"
 #include "tests/support/damage.h"
 #include "tests/support/linux_builder.h"
@@ -34,11 +35,13 @@ void expect_symbols(const Kallsyms& symbols) {
 class Kallsyms_ : public testing::TestWithParam<std::tuple<KallsymsOrder, bool>> {};
 
 INSTANTIATE_TEST_SUITE_P(BothOrders, Kallsyms_,
-                         testing::Combine(testing::Values(KallsymsOrder::kUntil63, KallsymsOrder::kSince64),
+                         testing::Combine(testing::Values(KallsymsOrder::kUntil63,
+                                                          KallsymsOrder::kSince64),
                                           testing::Bool()),
                          [](const auto& given) {
-                           return std::string(std::get<0>(given.param) == KallsymsOrder::kUntil63 ? "Until63"
-                                                                                                  : "Since64") +
+                           return std::string(std::get<0>(given.param) == KallsymsOrder::kUntil63
+                                                  ? "Until63"
+                                                  : "Since64") +
                                   (std::get<1>(given.param) ? "AbsolutePercpu" : "");
                          });
 
@@ -47,7 +50,8 @@ TEST_P(Kallsyms_, NamedByVmcoreInfoDecode) {
   add_symbols(builder);
   // Per-CPU symbols are offsets into the per-CPU area: absolute, where that can be said at all.
   if (std::get<1>(GetParam())) builder.symbol("cpu_number", VirtAddr{0x15000}, 'A');
-  const VmcoreInfo info = builder.add_kallsyms(std::get<0>(GetParam()), std::get<1>(GetParam()), true);
+  const VmcoreInfo info =
+      builder.add_kallsyms(std::get<0>(GetParam()), std::get<1>(GetParam()), true);
   const VirtualMemory memory(builder.memory(), builder.tables().tables());
   const auto place = Kallsyms::place_from(info, memory);
   ASSERT_THAT(place, Succeeds());
@@ -64,7 +68,8 @@ TEST_P(Kallsyms_, NamedByVmcoreInfoDecode) {
 TEST_P(Kallsyms_, AreFoundByTheirStructure) {
   LinuxBuilder builder;
   add_symbols(builder);
-  const VmcoreInfo info = builder.add_kallsyms(std::get<0>(GetParam()), std::get<1>(GetParam()), false);
+  const VmcoreInfo info =
+      builder.add_kallsyms(std::get<0>(GetParam()), std::get<1>(GetParam()), false);
   const VirtualMemory memory(builder.memory(), builder.tables().tables());
   EXPECT_THAT(Kallsyms::place_from(info, memory), FailsWith(ErrorCode::kNotFound, ""));
   const auto symbols = search_kallsyms(memory, info.symbol("_stext"));
@@ -90,15 +95,19 @@ TEST(Kallsyms, DamagedTablesAreCorruptAndBounded) {
   };
   EXPECT_THAT(read_with([](auto&) {}), Succeeds());
   EXPECT_THAT(read_with([](auto& p) { p.count = 0; }), FailsWith(ErrorCode::kCorrupt, "0 symbols"));
-  EXPECT_THAT(read_with([](auto& p) { p.count = ~std::uint64_t{0}; }), FailsWith(ErrorCode::kCorrupt, "symbols"));
+  EXPECT_THAT(read_with([](auto& p) { p.count = ~std::uint64_t{0}; }),
+              FailsWith(ErrorCode::kCorrupt, "symbols"));
   EXPECT_THAT(read_with([](auto& p) { p.count += 1; }), FailsWith(ErrorCode::kCorrupt, ""));
-  EXPECT_THAT(read_with([](auto& p) { p.names = p.names + 1; }), FailsWith(ErrorCode::kCorrupt, ""));
+  EXPECT_THAT(read_with([](auto& p) { p.names = p.names + 1; }),
+              FailsWith(ErrorCode::kCorrupt, ""));
   EXPECT_THAT(read_with([](auto& p) { p.token_index = p.token_index + 2; }),
               FailsWith(ErrorCode::kCorrupt, "token index"));
   EXPECT_THAT(read_with([](auto& p) { p.token_table = p.token_table + 1; }),
               FailsWith(ErrorCode::kCorrupt, "token index"));
-  EXPECT_THAT(read_with([](auto& p) { p.offsets = VirtAddr{0x1000}; }), FailsWith(ErrorCode::kNotMapped, ""));
-  EXPECT_THAT(read_with([](auto& p) { p.names = VirtAddr{0x1000}; }), FailsWith(ErrorCode::kCorrupt, "end early"));
+  EXPECT_THAT(read_with([](auto& p) { p.offsets = VirtAddr{0x1000}; }),
+              FailsWith(ErrorCode::kNotMapped, ""));
+  EXPECT_THAT(read_with([](auto& p) { p.names = VirtAddr{0x1000}; }),
+              FailsWith(ErrorCode::kCorrupt, "end early"));
 }
 
 // Puts a token table and index with given words before them (names and markers) into an image.
@@ -115,7 +124,8 @@ VirtAddr put_tables(LinuxBuilder& builder, ByteView before) {
 
 TEST(KallsymsSearch, MarkersThatPointFarAwayAreRefused) {
   // The sum of a marker and 8 must not wrap: the search would read far outside the image.
-  for (const std::uint32_t last : {0xfffffff7u, 0xfffffff8u, 0xfffffffcu, 0xffffffffu, 0x80000000u}) {
+  for (const std::uint32_t last :
+       {0xfffffff7u, 0xfffffff8u, 0xfffffffcu, 0xffffffffu, 0x80000000u}) {
     LinuxBuilder builder;
     put_tables(builder, ByteWriter().u32(0).u32(100).u32(200).u32(last).view());
     const VirtualMemory memory(builder.memory(), builder.tables().tables());
@@ -142,7 +152,8 @@ TEST(Kallsyms, ManySymbolsOfOneNameAreNotQuadratic) {
   const VirtualMemory memory(builder.memory(), builder.tables().tables());
   const auto start = std::chrono::steady_clock::now();
   (void)Kallsyms::read(place, memory, std::nullopt).has_value();
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1)) << "4 million take hours";
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1))
+      << "4 million take hours";
 }
 
 }  // namespace

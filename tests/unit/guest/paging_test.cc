@@ -10,15 +10,16 @@ using testing::IsEmpty;
 std::string text_of(const std::vector<PageMapping>& mappings) {
   std::string out;
   for (const PageMapping& m : mappings) {
-    out += hex(m.virt.value) + " -> " + hex(m.phys.value) + " " + hex(m.size) + " r" + (m.writable ? "w" : "") +
-           (m.executable ? "x" : "") + "\n";
+    out += hex(m.virt.value) + " -> " + hex(m.phys.value) + " " + hex(m.size) + " r" +
+           (m.writable ? "w" : "") + (m.executable ? "x" : "") + "\n";
   }
   return out;
 }
 
 std::string all_of(const PageTables& tables, std::size_t limit = 1000) {
   std::size_t unreadable = 0;
-  const auto mappings = tables.mappings(VirtAddr{0}, VirtAddr{~std::uint64_t{0}}, limit, unreadable);
+  const auto mappings =
+      tables.mappings(VirtAddr{0}, VirtAddr{~std::uint64_t{0}}, limit, unreadable);
   return text_of(mappings) + (unreadable ? std::to_string(unreadable) + " unreadable\n" : "");
 }
 
@@ -36,7 +37,8 @@ TEST(PageTables, TranslateAllThreePageSizes) {
   EXPECT_EQ(tables.translate(VirtAddr{0x7f0000002fff}).value(), PhysAddr{0x9fff});
   EXPECT_EQ(tables.translate(VirtAddr{0xffffffff811fffff}).value(), PhysAddr{0x11fffff});
   EXPECT_EQ(tables.translate(VirtAddr{0xffff88807fffffff}).value(), PhysAddr{0x7fffffff});
-  EXPECT_THAT(tables.translate(VirtAddr{0x7f0000003000}), FailsWith(ErrorCode::kNotMapped, "0x7f0000003000"));
+  EXPECT_THAT(tables.translate(VirtAddr{0x7f0000003000}),
+              FailsWith(ErrorCode::kNotMapped, "0x7f0000003000"));
   EXPECT_THAT(tables.translate(VirtAddr{0xffffffff81200000}), FailsWith(ErrorCode::kNotMapped, ""));
   EXPECT_THAT(tables.translate(VirtAddr{0}), FailsWith(ErrorCode::kNotMapped, ""));
 }
@@ -82,10 +84,14 @@ TEST(PageTables, MappingsAreCutToWhatWasAskedFor) {
   builder.map("ffffffff80000000 -> 200000 2M rw");
   std::size_t unreadable = 0;
   const PageTables tables = builder.tables();
-  EXPECT_EQ(text_of(tables.mappings(VirtAddr{0xffffffff80001000}, VirtAddr{0xffffffff80002fff}, 10, unreadable)),
+  EXPECT_EQ(text_of(tables.mappings(VirtAddr{0xffffffff80001000}, VirtAddr{0xffffffff80002fff}, 10,
+                                    unreadable)),
             "0xffffffff80001000 -> 0x201000 0x2000 rw\n");
-  EXPECT_THAT(tables.mappings(VirtAddr{0xffffffff80200000}, VirtAddr{~std::uint64_t{0}}, 10, unreadable), IsEmpty());
-  EXPECT_THAT(tables.mappings(VirtAddr{0}, VirtAddr{0xffffffff7fffffff}, 10, unreadable), IsEmpty());
+  EXPECT_THAT(
+      tables.mappings(VirtAddr{0xffffffff80200000}, VirtAddr{~std::uint64_t{0}}, 10, unreadable),
+      IsEmpty());
+  EXPECT_THAT(tables.mappings(VirtAddr{0}, VirtAddr{0xffffffff7fffffff}, 10, unreadable),
+              IsEmpty());
   EXPECT_EQ(unreadable, 0u);
 }
 
@@ -104,14 +110,16 @@ TEST(PageTables, TablesThatAreNotThereAreCounted) {
   builder.map("1000 -> 5000 4K rw\nffffffff80000000 -> 200000 2M rw");
   memory.lose_page(PhysAddr{0x2000});
   EXPECT_EQ(all_of(builder.tables()), "0xffffffff80000000 -> 0x200000 0x200000 rw\n1 unreadable\n");
-  EXPECT_THAT(builder.tables().translate(VirtAddr{0x1000}), FailsWith(ErrorCode::kNotCaptured, "page table"));
+  EXPECT_THAT(builder.tables().translate(VirtAddr{0x1000}),
+              FailsWith(ErrorCode::kNotCaptured, "page table"));
 }
 
 TEST(PageTables, StopAtTheLimitAndSaySo) {
   FakeMemory memory(1u << 20);
   PageTableBuilder builder(memory, PhysAddr{0x1000});
   builder.map("1000 -> 9000 4K rw\n3000 -> 7000 4K rw\n5000 -> 5000 4K rw");
-  EXPECT_EQ(all_of(builder.tables(), 2), "0x1000 -> 0x9000 0x1000 rw\n0x3000 -> 0x7000 0x1000 rw\n1 unreadable\n");
+  EXPECT_EQ(all_of(builder.tables(), 2),
+            "0x1000 -> 0x9000 0x1000 rw\n0x3000 -> 0x7000 0x1000 rw\n1 unreadable\n");
 }
 
 TEST(PageTables, ATableThatNamesItselfEnds) {
@@ -130,7 +138,8 @@ TEST(PageTables, ATableThatNamesItselfEnds) {
 }
 
 TEST(PageTables, ATreeOfTablesWithoutAMappingEnds) {
-  // Upper levels name each other everywhere, the last level maps nothing: no mapping ever fills the limit.
+  // Upper levels name each other everywhere, the last level maps nothing: no mapping ever fills the
+  // limit.
   FakeMemory memory(1u << 20);
   for (std::uint64_t table = 1; table <= 3; ++table) {
     for (std::uint64_t i = 0; i < 512; ++i)
@@ -138,7 +147,8 @@ TEST(PageTables, ATreeOfTablesWithoutAMappingEnds) {
   }
   std::size_t unreadable = 0;
   const PageTables tables(memory, PhysAddr{0x1000}, false);
-  EXPECT_THAT(tables.mappings(VirtAddr{0}, VirtAddr{~std::uint64_t{0}}, 100, unreadable), IsEmpty());
+  EXPECT_THAT(tables.mappings(VirtAddr{0}, VirtAddr{~std::uint64_t{0}}, 100, unreadable),
+              IsEmpty());
   EXPECT_EQ(unreadable, 1u);
 }
 
@@ -173,10 +183,13 @@ TEST(VirtualMemory, ReadsAcrossPagesThatLieApart) {
   EXPECT_EQ(memory_of_cpu.read_string(VirtAddr{0x1ffc}, 6).value(), "abcdef") << "the limit";
   EXPECT_EQ(memory_of_cpu.read_u32(VirtAddr{0x1ffe}).value(), 0x66656463u);
   EXPECT_EQ(memory_of_cpu.read_unsigned(VirtAddr{0x1ffc}, 3).value(), 0x636261u);
-  EXPECT_THAT(memory_of_cpu.read_unsigned(VirtAddr{0x1ffc}, 9), FailsWith(ErrorCode::kUnsupported, "9 bytes"));
-  EXPECT_THAT(memory_of_cpu.read_bytes(VirtAddr{0x2ff0}, 17), FailsWith(ErrorCode::kNotMapped, "0x3000"));
+  EXPECT_THAT(memory_of_cpu.read_unsigned(VirtAddr{0x1ffc}, 9),
+              FailsWith(ErrorCode::kUnsupported, "9 bytes"));
+  EXPECT_THAT(memory_of_cpu.read_bytes(VirtAddr{0x2ff0}, 17),
+              FailsWith(ErrorCode::kNotMapped, "0x3000"));
   memory.write(PhysAddr{0x3000}, Bytes(kPageSize, std::byte{'x'}));
-  EXPECT_THAT(memory_of_cpu.read_string(VirtAddr{0x2000}, 5000), FailsWith(ErrorCode::kNotMapped, ""))
+  EXPECT_THAT(memory_of_cpu.read_string(VirtAddr{0x2000}, 5000),
+              FailsWith(ErrorCode::kNotMapped, ""))
       << "without an end";
 }
 

@@ -34,7 +34,8 @@ struct Machine {
     if (!kernel) open();
     std::vector<std::string> out;
     for (const Task& task : read_tasks(*kernel, problems)) {
-      out.push_back(std::to_string(task.pid) + "/" + std::to_string(task.tgid) + " " + task.comm + " " + task.state);
+      out.push_back(std::to_string(task.pid) + "/" + std::to_string(task.tgid) + " " + task.comm +
+                    " " + task.state);
     }
     return out;
   }
@@ -42,7 +43,8 @@ struct Machine {
 
 TEST(ListWalk, EndsOnLoopsLimitsAndHoles) {
   LinuxBuilder builder;
-  const VirtAddr head = builder.place(16), a = builder.place(16), b = builder.place(16), c = builder.place(16);
+  const VirtAddr head = builder.place(16), a = builder.place(16), b = builder.place(16),
+                 c = builder.place(16);
   const VirtualMemory memory(builder.memory(), builder.tables().tables());
   const auto walk = [&](std::size_t limit) {
     std::vector<VirtAddr> seen;
@@ -76,8 +78,8 @@ TEST(Tasks, AreListedByProcessWithTheirThreads) {
   const VirtAddr init = machine.builder.add_task(1, "systemd", 1);
   machine.builder.add_task(17, "worker", 2, init);
   machine.builder.add_task(42, "a name of fifteen", 4);
-  EXPECT_THAT(machine.tasks(),
-              ElementsAre("0/0 swapper/0 R", "1/1 systemd S", "17/1 worker D", "42/42 a name of fifte T"));
+  EXPECT_THAT(machine.tasks(), ElementsAre("0/0 swapper/0 R", "1/1 systemd S", "17/1 worker D",
+                                           "42/42 a name of fifte T"));
   EXPECT_THAT(machine.problems, IsEmpty());
 }
 
@@ -110,8 +112,8 @@ TEST(Tasks, ANameWithoutEndIsCut) {
   EXPECT_THAT(tasks[0], HasSubstr("no-terminator-at "));
 }
 
-VirtAddr add_module(LinuxBuilder& builder, VirtAddr head, const std::string& name, std::uint64_t base,
-                    std::uint32_t size) {
+VirtAddr add_module(LinuxBuilder& builder, VirtAddr head, const std::string& name,
+                    std::uint64_t base, std::uint32_t size) {
   const VirtAddr module = builder.place(256);
   builder.write(module + 24, as_bytes(name));
   builder.write_u64(module + 104, base);
@@ -120,8 +122,8 @@ VirtAddr add_module(LinuxBuilder& builder, VirtAddr head, const std::string& nam
   return module;
 }
 
-void add_module_symbol(LinuxBuilder& builder, VirtAddr module, const std::string& name, std::uint64_t at,
-                       std::uint32_t claimed = 1) {
+void add_module_symbol(LinuxBuilder& builder, VirtAddr module, const std::string& name,
+                       std::uint64_t at, std::uint32_t claimed = 1) {
   const VirtAddr kallsyms = builder.place(32), symtab = builder.place(24),
                  strtab = builder.place(as_bytes(std::string(1, '\0') + name + '\0'));
   builder.write_u64(module + 160, kallsyms.value);
@@ -188,7 +190,8 @@ TEST(Kernel, BitFieldsAreCutOutAndMayFillTheirWord) {
 }
 
 TEST(Kernel, AListThatEveryLeaderSharesIsWalkedOnce) {
-  // 2^20 processes may each name one list of 2^20 threads: 2^40 steps. Here 3000 leaders share one of 3000.
+  // 2^20 processes may each name one list of 2^20 threads: 2^40 steps. Here 3000 leaders share one
+  // of 3000.
   Machine machine;
   machine.builder.add_task(0, "swapper/0", 0);
   const VirtAddr first = machine.builder.add_task(1, "one");

@@ -42,10 +42,13 @@ TEST(Types, TellOffsetsAndSizes) {
 TEST(Types, NameWhatIsMissing) {
   const auto types = Types::parse(sample());
   EXPECT_THAT(types->size_of("absent"), FailsWith(ErrorCode::kNotFound, "absent"));
-  EXPECT_THAT(types->member("outer", "inner.third"), FailsWith(ErrorCode::kNotFound, "outer.inner.third"));
-  EXPECT_THAT(types->member("outer", "name.first"), FailsWith(ErrorCode::kNotFound, "outer.name.first"));
+  EXPECT_THAT(types->member("outer", "inner.third"),
+              FailsWith(ErrorCode::kNotFound, "outer.inner.third"));
+  EXPECT_THAT(types->member("outer", "name.first"),
+              FailsWith(ErrorCode::kNotFound, "outer.name.first"));
   EXPECT_THAT(types->member("absent", "x"), FailsWith(ErrorCode::kNotFound, "absent.x"));
-  EXPECT_THAT(types->first_member_of("outer", {"a", "b"}), FailsWith(ErrorCode::kNotFound, "outer.a"));
+  EXPECT_THAT(types->first_member_of("outer", {"a", "b"}),
+              FailsWith(ErrorCode::kNotFound, "outer.a"));
   EXPECT_THAT(types->enumerator("X"), FailsWith(ErrorCode::kNotFound, "X"));
   EXPECT_FALSE(types->has("anonymous"));
   EXPECT_TRUE(types->has("pair"));
@@ -55,7 +58,8 @@ TEST(Types, DamagedBtfIsCorruptOrHarmless) {
   const Bytes good = sample();
   EXPECT_THAT(Types::parse({}), FailsWith(ErrorCode::kCorrupt, "BTF"));
   for (std::size_t size = 0; size < good.size(); ++size) {
-    EXPECT_THAT(Types::parse(truncated_at(good, size)), FailsWith(ErrorCode::kCorrupt, "BTF")) << size;
+    EXPECT_THAT(Types::parse(truncated_at(good, size)), FailsWith(ErrorCode::kCorrupt, "BTF"))
+        << size;
   }
   for (std::size_t at = 0; at < good.size(); ++at) {
     for (const unsigned bit : {0u, 3u, 7u}) {
@@ -70,8 +74,8 @@ TEST(Types, DamagedBtfIsCorruptOrHarmless) {
 }
 
 TEST(Types, StructuresThatHoldThemselvesAreNotWalkedForEver) {
-  // 8 levels of depth are allowed, but each level here has 8 anonymous members of the same type: 8^8 steps. The
-  // guest writes its own BTF.
+  // 8 levels of depth are allowed, but each level here has 8 anonymous members of the same type:
+  // 8^8 steps. The guest writes its own BTF.
   BtfBuilder btf;
   std::vector<BtfBuilder::Field> fields;
   for (std::uint32_t i = 0; i < 8; ++i) fields.push_back({"", "self", 0});

@@ -12,7 +12,8 @@ using testing::IsEmpty;
 
 enum class Orc { kOld, kNew };
 
-/// A kernel of four functions, 0x100 bytes each: leaf, middle, entry and interrupt, with unwind entries for each.
+/// A kernel of four functions, 0x100 bytes each: leaf, middle, entry and interrupt, with unwind
+/// entries for each.
 struct Machine {
   LinuxBuilder builder;
   Image image;
@@ -21,12 +22,14 @@ struct Machine {
   std::optional<Symbolizer> symbols;
   std::optional<OrcTables> orc;
   VirtAddr stack;
-  static constexpr std::uint64_t kLeaf = LinuxBuilder::kText + 0x1000, kMiddle = kLeaf + 0x100, kEntry = kLeaf + 0x200,
-                                 kInterrupt = kLeaf + 0x300, kEnd = kLeaf + 0x400;
+  static constexpr std::uint64_t kLeaf = LinuxBuilder::kText + 0x1000, kMiddle = kLeaf + 0x100,
+                                 kEntry = kLeaf + 0x200, kInterrupt = kLeaf + 0x300,
+                                 kEnd = kLeaf + 0x400;
 
-  static Bytes entry(int sp_offset, int bp_offset, unsigned sp_reg, unsigned bp_reg, unsigned type, bool signal_or_end,
-                     Orc orc) {
-    const unsigned third = orc == Orc::kOld ? type | (signal_or_end ? 4u : 0u) : type | (signal_or_end ? 8u : 0u);
+  static Bytes entry(int sp_offset, int bp_offset, unsigned sp_reg, unsigned bp_reg, unsigned type,
+                     bool signal_or_end, Orc orc) {
+    const unsigned third =
+        orc == Orc::kOld ? type | (signal_or_end ? 4u : 0u) : type | (signal_or_end ? 8u : 0u);
     return ByteWriter()
         .u16(static_cast<std::uint16_t>(sp_offset))
         .u16(static_cast<std::uint16_t>(bp_offset))
@@ -36,8 +39,11 @@ struct Machine {
   }
 
   explicit Machine(Orc generation) {
-    for (const auto& [name, at] :
-         {std::pair{"leaf", kLeaf}, {"middle", kMiddle}, {"entry", kEntry}, {"interrupt", kInterrupt}, {"end", kEnd}}) {
+    for (const auto& [name, at] : {std::pair{"leaf", kLeaf},
+                                   {"middle", kMiddle},
+                                   {"entry", kEntry},
+                                   {"interrupt", kInterrupt},
+                                   {"end", kEnd}}) {
       builder.symbol(name, VirtAddr{at});
     }
     const bool old = generation == Orc::kOld;
@@ -71,7 +77,8 @@ struct Machine {
     ASSERT_THAT(tables, Succeeds());
     orc = std::move(*tables);
   }
-  std::vector<std::string> unwind(std::uint64_t rip, VirtAddr rsp, std::uint64_t rbp, Stack* out = nullptr) {
+  std::vector<std::string> unwind(std::uint64_t rip, VirtAddr rsp, std::uint64_t rbp,
+                                  Stack* out = nullptr) {
     if (!kernel) open();
     Registers cpu;
     cpu.set(Reg::kRip, rip);
@@ -91,7 +98,9 @@ struct Machine {
 
 class Unwind : public testing::TestWithParam<Orc> {};
 INSTANTIATE_TEST_SUITE_P(BothNumberings, Unwind, testing::Values(Orc::kOld, Orc::kNew),
-                         [](const auto& generation) { return generation.param == Orc::kOld ? "Old" : "New"; });
+                         [](const auto& generation) {
+                           return generation.param == Orc::kOld ? "Old" : "New";
+                         });
 
 TEST_P(Unwind, EntriesDecode) {
   Machine machine(GetParam());
@@ -110,25 +119,28 @@ TEST_P(Unwind, EntriesDecode) {
   const auto interrupt = machine.orc->find(VirtAddr{Machine::kInterrupt});
   EXPECT_EQ(interrupt->type, OrcEntry::Type::kRegs);
   EXPECT_TRUE(interrupt->signal);
-  EXPECT_THAT(machine.orc->find(VirtAddr{Machine::kLeaf - 1}), FailsWith(ErrorCode::kNotFound, "ORC"));
+  EXPECT_THAT(machine.orc->find(VirtAddr{Machine::kLeaf - 1}),
+              FailsWith(ErrorCode::kNotFound, "ORC"));
 }
 
 TEST_P(Unwind, GoesFromLeafToTheEnd) {
   Machine machine(GetParam());
   const VirtAddr sp = machine.stack + 0x800;
   machine.builder.write_u64(sp, Machine::kMiddle + 0x20);  // leaf's return address
-  const VirtAddr bp = sp + 0x20;                           // middle's frame: saved bp, return address
+  const VirtAddr bp = sp + 0x20;  // middle's frame: saved bp, return address
   machine.builder.write_u64(bp, 0x1234);
   machine.builder.write_u64(bp + 8, Machine::kEntry + 0x10);
   Stack stack;
-  EXPECT_THAT(machine.unwind(Machine::kLeaf + 5, sp, bp.value, &stack), ElementsAre("leaf", "middle", "entry"));
+  EXPECT_THAT(machine.unwind(Machine::kLeaf + 5, sp, bp.value, &stack),
+              ElementsAre("leaf", "middle", "entry"));
   EXPECT_TRUE(stack.complete) << stack.end_reason;
 }
 
 TEST_P(Unwind, ACallAtTheEndOfAFunctionBelongsToIt) {
   Machine machine(GetParam());
   const VirtAddr sp = machine.stack + 0x800;
-  machine.builder.write_u64(sp, Machine::kInterrupt);  // returns right behind entry, which ended in a call
+  machine.builder.write_u64(
+      sp, Machine::kInterrupt);  // returns right behind entry, which ended in a call
   EXPECT_THAT(machine.unwind(Machine::kLeaf, sp, 0), ElementsAre("leaf", "entry"));
 }
 
@@ -140,7 +152,8 @@ TEST_P(Unwind, GoesThroughAnInterruptWithItsExactAddress) {
   machine.builder.write_u64(sp + 152, (machine.stack + 0x800).value);
   machine.builder.write_u64(machine.stack + 0x800, Machine::kEntry + 1);
   Stack stack;
-  EXPECT_THAT(machine.unwind(Machine::kInterrupt + 3, sp, 0, &stack), ElementsAre("interrupt", "leaf", "entry"));
+  EXPECT_THAT(machine.unwind(Machine::kInterrupt + 3, sp, 0, &stack),
+              ElementsAre("interrupt", "leaf", "entry"));
   EXPECT_TRUE(stack.frames[1].interrupted);
   EXPECT_TRUE(stack.complete);
 }
@@ -171,7 +184,8 @@ TEST_P(Unwind, WithoutInformationTheRestIsMarkedUnreliable) {
 }
 
 TEST_P(Unwind, AStackThatNamesItselfEnds) {
-  // Interrupt frames are the only ones that may go backwards; one that leads to itself must not go on for ever.
+  // Interrupt frames are the only ones that may go backwards; one that leads to itself must not go
+  // on for ever.
   Machine machine(GetParam());
   const VirtAddr sp = machine.stack + 0x400;
   machine.builder.write_u64(sp + 128, Machine::kInterrupt + 4);
@@ -188,8 +202,9 @@ TEST(OrcTables, ALayoutThatDoesNotFitItsEntryIsRefused) {
   for (const BtfBuilder::Field& type : std::initializer_list<BtfBuilder::Field>{
            {"type", "u64", 4}, {"type", "u32", 100, 0, 3}, {"type", "u32", 0, 46, 3}}) {
     BtfBuilder btf;
-    btf.structure("orc_entry", 6,
-                  {{"sp_offset", "u16", 0}, {"sp_reg", "u32", 0, 32, 4}, {"bp_reg", "u32", 0, 36, 4}, type});
+    btf.structure(
+        "orc_entry", 6,
+        {{"sp_offset", "u16", 0}, {"sp_reg", "u32", 0, 32, 4}, {"bp_reg", "u32", 0, 36, 4}, type});
     LinuxBuilder builder;
     builder.place(8, "__start_orc_unwind_ip");
     builder.place(8, "__stop_orc_unwind_ip");
@@ -199,7 +214,8 @@ TEST(OrcTables, ALayoutThatDoesNotFitItsEntryIsRefused) {
     const Image image = builder.build();
     const auto kernel = Kernel::open(image).value();
     const std::vector<Module> modules;
-    EXPECT_THAT(OrcTables::open(*kernel, modules), FailsWith(ErrorCode::kUnsupported, "orc_entry")) << type.offset;
+    EXPECT_THAT(OrcTables::open(*kernel, modules), FailsWith(ErrorCode::kUnsupported, "orc_entry"))
+        << type.offset;
   }
 }
 

@@ -12,11 +12,11 @@ using testing::IsEmpty;
 using testing::SizeIs;
 
 TEST(VmcoreInfo, ReadsEveryKindOfLine) {
-  const auto info = VmcoreInfo::parse(
-      std::string_view("OSRELEASE=6.1.0\nSYMBOL(x)=ffffffff81000000\nNUMBER(phys_base)=-16777216\n"
-                       "NUMBER(mask)=0x10\nOFFSET(list_head.next)=8\nSIZE(page)=64\nKERNELOFFSET=2a000000\n"
-                       "no mark\n=empty name\nTAIL=1\0GARBAGE=1\n",
-                       190));
+  const auto info = VmcoreInfo::parse(std::string_view(
+      "OSRELEASE=6.1.0\nSYMBOL(x)=ffffffff81000000\nNUMBER(phys_base)=-16777216\n"
+      "NUMBER(mask)=0x10\nOFFSET(list_head.next)=8\nSIZE(page)=64\nKERNELOFFSET=2a000000\n"
+      "no mark\n=empty name\nTAIL=1\0GARBAGE=1\n",
+      190));
   ASSERT_THAT(info, Succeeds());
   EXPECT_EQ(info->release(), "6.1.0");
   EXPECT_EQ(info->symbol("x"), VirtAddr{0xffffffff81000000});
@@ -32,8 +32,10 @@ TEST(VmcoreInfo, ReadsEveryKindOfLine) {
 }
 
 TEST(VmcoreInfo, TakesNoHalfNumbers) {
-  for (const char* value : {"", " 1", "1 ", "1x", "0x", "--1", "99999999999999999999", "-", "1\r"}) {
-    const auto info = VmcoreInfo::parse("OSRELEASE=x\nNUMBER(n)=" + std::string(value) + "\nSIZE(n)=" + value + "\n");
+  for (const char* value :
+       {"", " 1", "1 ", "1x", "0x", "--1", "99999999999999999999", "-", "1\r"}) {
+    const auto info = VmcoreInfo::parse("OSRELEASE=x\nNUMBER(n)=" + std::string(value) +
+                                        "\nSIZE(n)=" + value + "\n");
     ASSERT_THAT(info, Succeeds());
     EXPECT_EQ(info->number("n"), std::nullopt) << value;
     EXPECT_EQ(info->size("n"), std::nullopt) << value;
@@ -42,7 +44,8 @@ TEST(VmcoreInfo, TakesNoHalfNumbers) {
 
 TEST(VmcoreInfo, BeginsWithOsreleaseOrIsNone) {
   EXPECT_THAT(VmcoreInfo::parse(""), FailsWith(ErrorCode::kCorrupt, "OSRELEASE"));
-  EXPECT_THAT(VmcoreInfo::parse("PAGESIZE=4096\nOSRELEASE=x\n"), FailsWith(ErrorCode::kCorrupt, "OSRELEASE"));
+  EXPECT_THAT(VmcoreInfo::parse("PAGESIZE=4096\nOSRELEASE=x\n"),
+              FailsWith(ErrorCode::kCorrupt, "OSRELEASE"));
 }
 
 TEST(FindVmcoreInfo, BelievesAnHonestNote) {
@@ -64,7 +67,8 @@ TEST(FindVmcoreInfo, FindsTheOneInMemoryWhenTheNoteIsMissing) {
 TEST(FindVmcoreInfo, ALyingNoteLosesToTheTruthInMemory) {
   LinuxBuilder builder;
   Image image = builder.build();
-  image.notes[0].contents = to_bytes(replaced(builder.vmcoreinfo(), builder.kRelease, "6.6.7-test"));
+  image.notes[0].contents =
+      to_bytes(replaced(builder.vmcoreinfo(), builder.kRelease, "6.6.7-test"));
   const auto found = find_vmcoreinfo(image);
   ASSERT_THAT(found, Succeeds());
   EXPECT_EQ(found->info.release(), builder.kRelease);
@@ -75,8 +79,9 @@ TEST(FindVmcoreInfo, ALyingNoteLosesToTheTruthInMemory) {
 TEST(FindVmcoreInfo, OfTwoInMemoryTheTrueOneIsTaken) {
   // The first page is what a guest inside the guest, or the kernel before a kexec, left behind.
   LinuxBuilder builder;
-  builder.memory().write(PhysAddr{0x3000}, as_bytes(replaced(builder.vmcoreinfo(), "SYMBOL(init_uts_ns)=ffffffff80",
-                                                             "SYMBOL(init_uts_ns)=ffffffff8f")));
+  builder.memory().write(PhysAddr{0x3000},
+                         as_bytes(replaced(builder.vmcoreinfo(), "SYMBOL(init_uts_ns)=ffffffff80",
+                                           "SYMBOL(init_uts_ns)=ffffffff8f")));
   const auto found = find_vmcoreinfo(builder.build(false));
   ASSERT_THAT(found, Succeeds());
   EXPECT_EQ(found->info.release(), builder.kRelease);
@@ -99,7 +104,8 @@ TEST(FindVmcoreInfo, LiesAreRejectedAndToldWhy) {
            {"another phys_base", "phys_base)=0", "phys_base)=4096"},
            {"five levels", "l5_enabled)=0", "l5_enabled)=1"},
            {"another name offset", "uts_namespace.name)=8", "uts_namespace.name)=9"},
-           {"offset beyond", "uts_namespace.name)=8", "uts_namespace.name)=18446744073709551615"}}) {
+           {"offset beyond", "uts_namespace.name)=8",
+            "uts_namespace.name)=18446744073709551615"}}) {
     const auto info = VmcoreInfo::parse(replaced(builder.vmcoreinfo(), c.from, c.to));
     ASSERT_THAT(info, Succeeds());
     EXPECT_FALSE(prove(*info, honest)) << c.what;
@@ -110,7 +116,8 @@ TEST(FindVmcoreInfo, LiesAreRejectedAndToldWhy) {
 TEST(FindVmcoreInfo, ACpuInTheKernelMustAgree) {
   LinuxBuilder builder;
   Image image = builder.build();
-  // The CPU's own tables put init_uts_ns elsewhere: the note's tables are a forgery or another kernel's.
+  // The CPU's own tables put init_uts_ns elsewhere: the note's tables are a forgery or another
+  // kernel's.
   PageTableBuilder other(builder.memory(), PhysAddr{0x700000});
   other.map("ffffffff80400000 -> 200000 2M rw");
   Registers cpu;
@@ -165,8 +172,8 @@ class MemoryAtTheTop final : public PhysicalMemory {
 };
 
 TEST(FindVmcoreInfo, ARangeAtTheTopOfTheAddressSpaceEnds) {
-  // Rounding the next address up to a page wraps to 0: the walk begins anew, for ever. An ELF core with one PT_LOAD at
-  // 0xfffffffffff00000 and filesz 0 is enough.
+  // Rounding the next address up to a page wraps to 0: the walk begins anew, for ever. An ELF core
+  // with one PT_LOAD at 0xfffffffffff00000 and filesz 0 is enough.
   Image image;
   image.memory = std::make_shared<MemoryAtTheTop>();
   EXPECT_THAT(find_vmcoreinfo(image), FailsWith(ErrorCode::kNotFound, ""));
