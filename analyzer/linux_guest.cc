@@ -30,6 +30,25 @@ void LinuxGuest::use_symbols(const std::vector<std::string>& places) {
     return {};
   };
   if (auto done = open(); !done) problems_.push_back("no source lines: " + done.error().message);
+  module_files_ = find_modules(places, kernel_->info().release());
+}
+
+const LineTable* LinuxGuest::lines_of(VirtAddr at) const {
+  const Module* module = symbolizer_->module_of(at);
+  if (!module) return lines_.get();
+  const auto [entry, is_new] = module_lines_.try_emplace(module);
+  if (!is_new) return entry->second.get();
+  std::vector<LoadedSection> sections;
+  for (const ModuleSection& section : read_module_sections(*kernel_, *module))
+    sections.push_back({section.name, section.address});
+  const auto [first, last] = module_files_.equal_range(module->name);
+  for (auto file = first; file != last && !entry->second; ++file) {
+    // Another build's lines would be plausible and wrong.
+    if (!module->build_id.empty() && build_id_of(file->second) != module->build_id) continue;
+    if (auto table = LineTable::open_relocatable(file->second, sections))
+      entry->second = std::move(*table);
+  }
+  return entry->second.get();
 }
 
 const std::vector<LogRecord>& LinuxGuest::log() {
@@ -79,9 +98,8 @@ json LinuxGuest::stack_json(const Stack& stack) const {
       entry["offset"] = symbol->offset + (frame.address - frame.lookup);
     }
     if (symbol && !symbol->module.empty()) entry["module"] = printable(symbol->module);
-    // Modules are linked separately: the vmlinux says nothing of them.
-    if (lines_ && symbol && symbol->module.empty()) {
-      const auto sources = lines_->at(frame.lookup);
+    if (const LineTable* lines = symbol ? lines_of(frame.lookup) : nullptr) {
+      const auto sources = lines->at(frame.lookup);
       for (const SourceFrame& source : sources) {
         if (source.inlined) {
           out.push_back({{"address", hex(frame.address.value)},
@@ -90,6 +108,7 @@ json LinuxGuest::stack_json(const Stack& stack) const {
                          {"file", source.file},
                          {"line", source.line},
                          {"inlined", true}});
+          if (entry.contains("module")) out.back()["module"] = entry["module"];
         } else {
           entry["file"] = source.file;
           entry["line"] = source.line;

@@ -11,8 +11,9 @@ namespace {
 using namespace linux_guest;
 using nlohmann::json;
 
-constexpr std::size_t kCodeBefore = 42;  // bytes before RIP, as the kernel's own "Code:" line
-constexpr std::size_t kCodeAfter = 22;
+constexpr std::uint64_t kCodeBefore = 42;  // bytes before RIP, as the kernel's own "Code:" line
+constexpr std::uint64_t kCodeAfter = 22;
+constexpr std::uint64_t kMaxFunction = 64u << 10;
 constexpr std::size_t kMaxReportedTasks = 20000;
 
 double seconds(std::uint64_t ns) { return static_cast<double>(ns / 1000) / 1e6; }
@@ -26,36 +27,29 @@ json registers_json(const Registers& registers) {
   return out;
 }
 
-// Instructions around `rip`. Their lengths vary, so going back means trying: the start from which
-// disassembly meets rip exactly is taken, the furthest first.
-json code_json(const Kernel& kernel, VirtAddr rip) {
+// Instructions around `rip`. Their lengths vary, so only from the beginning of the function is it
+// certain where those before `rip` begin; where no function is known, they are not shown.
+json code_json(const LinuxGuest& guest, VirtAddr rip) {
+  const VirtualMemory& memory = guest.kernel().memory();
+  const auto symbol = guest.symbolizer().at(rip);
+  std::uint64_t before = symbol && symbol->offset <= kMaxFunction ? symbol->offset : 0;
+  std::uint64_t after = kCodeAfter;
+  // The function may end with its page, and the next one need not be mapped.
+  if (!memory.read_bytes(rip, after)) after = std::min(after, kPageSize - rip.value % kPageSize);
+  auto bytes = memory.read_bytes(rip - before, before + after);
+  if (!bytes) before = 0, bytes = memory.read_bytes(rip, after);
   json out = json::array();
-  Bytes bytes;
-  std::size_t before = kCodeBefore;
-  for (; before > 0; before -= 6) {
-    auto got = kernel.memory().read_bytes(rip - before, before + kCodeAfter);
-    if (got) {
-      bytes = std::move(*got);
-      break;
-    }
+  if (!bytes) return out;
+  auto code = disassemble(rip - before, *bytes, bytes->size());
+  const auto is_rip = [rip](const Instruction& i) { return i.address == rip; };
+  if (code && std::none_of(code->begin(), code->end(), is_rip)) {
+    code = disassemble(rip, ByteView(*bytes).subspan(before), after);
   }
-  if (bytes.empty()) {
-    auto got = kernel.memory().read_bytes(rip, kCodeAfter);
-    if (!got) return out;
-    bytes = std::move(*got);
-    before = 0;
-  }
-  for (std::size_t skip = 0; skip <= before; ++skip) {
-    const auto code = disassemble(rip - (before - skip), ByteView(bytes).subspan(skip), 64);
-    if (!code) return out;
-    const bool meets = std::any_of(code->begin(), code->end(),
-                                   [&](const Instruction& i) { return i.address == rip; });
-    if (!meets) continue;
-    for (const Instruction& i : *code) {
-      out.push_back(
-          {{"address", hex(i.address.value)}, {"bytes", hex_bytes(i.bytes)}, {"text", i.text}});
-    }
-    return out;
+  if (!code) return out;
+  for (const Instruction& i : *code) {
+    if (i.address < rip && rip - i.address > kCodeBefore) continue;
+    out.push_back(
+        {{"address", hex(i.address.value)}, {"bytes", hex_bytes(i.bytes)}, {"text", i.text}});
   }
   return out;
 }
@@ -71,7 +65,7 @@ json cpu_json(LinuxGuest& guest, unsigned cpu, const Stack& stack) {
     out["task"] = nullptr;
   }
   out["stack"] = guest.stack_json(stack);
-  out["code"] = registers ? code_json(kernel, VirtAddr{(*registers)[Reg::kRip]}) : json::array();
+  out["code"] = registers ? code_json(guest, VirtAddr{(*registers)[Reg::kRip]}) : json::array();
   return out;
 }
 
@@ -170,7 +164,7 @@ json log_json(LinuxGuest& guest) {
   return out;
 }
 
-void report_linux(LinuxGuest& guest, json& partition) {
+void report_linux(LinuxGuest& guest, const std::optional<ToldPanic>& told, json& partition) {
   const Kernel& kernel = guest.kernel();
   const VmcoreInfo& info = kernel.info();
   json os{{"family", "linux"},
@@ -180,7 +174,12 @@ void report_linux(LinuxGuest& guest, json& partition) {
   else os["kaslr_offset"] = nullptr;
   partition["os"] = std::move(os);
 
-  const Crash crash = find_crash(kernel, guest.log());
+  Crash crash = find_crash(kernel, guest.log());
+  if (told && crash.kind == "none") {
+    crash.kind = "panic";
+    crash.reason = told->reason;
+  }
+  if (told && !crash.cpu && crash.kind == "panic") crash.cpu = told->cpu;
   const std::vector<Stack> stacks = cpu_stacks(guest);
   std::vector<std::string> frames;
   if (crash.cpu && *crash.cpu < stacks.size())
@@ -196,7 +195,8 @@ void report_linux(LinuxGuest& guest, json& partition) {
   partition["tasks"] = tasks_json(guest);
   partition["modules"] = modules_json(guest);
   partition["log"] = log_json(guest);
-  partition["findings"] = findings_json(guest, crash, stacks);
+  for (json& found : findings_json(guest, crash, stacks))
+    partition["findings"].push_back(std::move(found));
   for (const std::string& problem : guest.problems()) {
     partition["findings"].push_back(finding("warning", "damage", printable(problem)));
   }

@@ -1,6 +1,7 @@
 // The Linux part of a triage report: everything about one guest, as the report schema has it.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -19,8 +20,8 @@ class LinuxGuest {
   /// `image` must outlive the result. kNotFound when there is no Linux kernel in it.
   static Result<std::unique_ptr<LinuxGuest>> open(const Image& image);
 
-  /// Adds source lines from the vmlinux found in `places`; without one the reason goes to
-  /// problems().
+  /// Adds source lines from the vmlinux and the modules found in `places`; without a vmlinux the
+  /// reason goes to problems().
   void use_symbols(const std::vector<std::string>& places);
 
   const linux_guest::Kernel& kernel() const { return *kernel_; }
@@ -46,7 +47,12 @@ class LinuxGuest {
   std::unique_ptr<linux_guest::Symbolizer> symbolizer_;
   std::optional<linux_guest::OrcTables> orc_;
   std::unique_ptr<linux_guest::Unwinder> unwinder_;
+  // Source lines: of the kernel, and of the modules whose files were found, opened when first asked
+  // for.
+  const LineTable* lines_of(VirtAddr at) const;
   std::unique_ptr<LineTable> lines_;
+  std::multimap<std::string, std::string> module_files_;
+  mutable std::map<const linux_guest::Module*, std::unique_ptr<LineTable>> module_lines_;
   std::optional<std::vector<linux_guest::LogRecord>> log_;
   std::optional<std::vector<linux_guest::Task>> tasks_;
   std::vector<std::string> problems_;
@@ -58,7 +64,15 @@ nlohmann::json tasks_json(LinuxGuest& guest, std::optional<std::int64_t> only_pi
 nlohmann::json modules_json(LinuxGuest& guest);
 nlohmann::json log_json(LinuxGuest& guest);
 
-/// Fills os, crash, cpus, tasks, modules, log and findings of a partition's report.
-void report_linux(LinuxGuest& guest, nlohmann::json& partition);
+/// What a guest told the hypervisor when it panicked.
+struct ToldPanic {
+  std::string reason = "the guest told the hypervisor that it panicked";
+  std::optional<unsigned> cpu;  // the one that told
+};
+
+/// Fills os, crash, cpus, tasks, modules and log of a partition's report, and adds findings. `told`
+/// counts where the guest's memory does not say what happened.
+void report_linux(LinuxGuest& guest, const std::optional<ToldPanic>& told,
+                  nlohmann::json& partition);
 
 }  // namespace hvd

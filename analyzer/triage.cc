@@ -114,21 +114,36 @@ void report_process(const Image& image, json& partition) {
   }
 }
 
+// What the guest told QEMU of its end (pvpanic, Hyper-V's crash registers), which is known whatever
+// its memory looks like.
+std::optional<ToldPanic> told_panic(const json& facts, json& partition) {
+  const json reports = facts.value("panic", json::array());
+  if (facts.value("run_state", json()) != "guest-panicked" && reports.empty()) return std::nullopt;
+  ToldPanic told;
+  add_finding(partition, "info", "panic-reported", told.reason);
+  if (!reports.is_array()) return told;
+  for (const json& report : reports) {
+    partition["findings"].back()["evidence"].push_back(printable(report.dump()));
+    const json cpu = report.is_object() ? report.value("cpu", json()) : json();
+    if (!told.cpu && cpu.is_number_unsigned()) told.cpu = cpu.get<unsigned>();
+  }
+  return told;
+}
+
 void report_guest(const Image& image, const TriageOptions& options, json& partition) {
+  const json facts = parse_json_object(as_bytes(image.facts));
+  const auto told = facts.is_object() ? told_panic(facts, partition) : std::nullopt;
   auto guest = LinuxGuest::open(image);
   if (guest) {
     (*guest)->use_symbols(options.symbols);
-    report_linux(**guest, partition);
-    const json facts = parse_json_object(as_bytes(image.facts));
-    if (facts.is_object() && facts.value("run_state", json()) == "guest-panicked" &&
-        (partition["crash"]["kind"] == "none" || partition["crash"]["kind"] == "unknown")) {
-      partition["crash"]["kind"] = "panic";
-      partition["crash"]["reason"] = "the guest told the hypervisor that it panicked";
-    }
-    return;
+    return report_linux(**guest, told, partition);
   }
   add_finding(partition, "warning", "os-unknown",
               "no operating system was recognised: " + guest.error().message);
+  if (!told) return;
+  partition["crash"]["kind"] = "panic";
+  partition["crash"]["reason"] = told->reason;
+  if (told->cpu) partition["crash"]["cpu"] = *told->cpu;
 }
 
 json report_partition(const Image& image, const TriageOptions& options) {

@@ -18,6 +18,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr std::size_t kMaxCpus = 8192;
+
 std::string member(const json& object, const char* key) {
   if (!object.is_object()) return {};
   const auto at = object.find(key);
@@ -72,7 +74,26 @@ Result<json> QemuGuest::machine_facts() {
   facts["qemu_name"] = member(name, "name");
   facts["uuid"] = member(uuid, "UUID");
   facts["cpus"] = cpus.is_array() ? cpus.size() : 0;
+  facts["panic"] = HVD_TRY(panic_information(cpus));
   return facts;
+}
+
+// The event that told of the panic went to whoever was connected then. What it said is kept by the
+// CPU that was running (QEMU target/i386/cpu.c, property "crash-information"): Hyper-V's five words
+// when the guest gave them, else an error that differs from that of a CPU which reported nothing.
+Result<json> QemuGuest::panic_information(const json& cpus) {
+  json reports = json::array();
+  if (!cpus.is_array()) return reports;
+  for (std::size_t i = 0; i < std::min(cpus.size(), kMaxCpus); ++i) {
+    const std::string path = member(cpus[i], "qom-path");
+    if (path.empty()) continue;
+    auto told = qmp_.execute("qom-get", {{"path", path}, {"property", "crash-information"}});
+    const bool bare = !told && told.error().message.ends_with("No crash information");
+    if (!told && !bare) continue;
+    reports.push_back({{"cpu", cpus[i].value("cpu-index", json())},
+                       {"information", told ? std::move(*told) : json()}});
+  }
+  return reports;
 }
 
 Result<json> QemuGuest::hypervisor_facts() {

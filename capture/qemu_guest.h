@@ -42,8 +42,8 @@ class QemuGuest {
   /// "running", "paused", "guest-panicked" ... before stop().
   const std::string& run_state() const { return run_state_; }
 
-  /// Name, uuid, QEMU's version, run state, CPUs: a JSON object about the guest, for its own
-  /// partition.
+  /// Name, uuid, run state, number of CPUs, what the guest told of a panic: a JSON object about the
+  /// guest, for its own partition.
   Result<nlohmann::json> machine_facts();
   /// QEMU's own: version, device tree. A JSON object for the hypervisor partition.
   Result<nlohmann::json> hypervisor_facts();
@@ -55,6 +55,7 @@ class QemuGuest {
  private:
   explicit QemuGuest(QmpClient client) : qmp_(std::move(client)) {}
   Result<std::vector<std::string>> memory_backends();
+  Result<nlohmann::json> panic_information(const nlohmann::json& cpus);
   Result<std::uint64_t> host_address(PhysAddr at);
 
   QmpClient qmp_;

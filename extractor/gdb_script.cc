@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "guest/linux/modules.h"
+#include "guest/linux/orc.h"
 #include "guest/linux/tasks.h"
 
 namespace hvd {
@@ -31,9 +32,12 @@ set confirm off
 set print thread-events off
 python
 import os
-release, build, slide, core, pid = @VALUES@
+release, build, slide, core, pid, cpus = @VALUES@
 modules = {
 @MODULES@}
+# Where the kernel switches stacks: first address, end, offset of the caller's rsp from the pointer kept, and of its rbp.
+switches = (
+@SWITCHES@)
 script = os.path.realpath(@SELF@)
 places = [os.environ.get("HVDUMP_VMLINUX", ""), os.path.join(os.path.dirname(script), "vmlinux"),
           os.path.join(os.path.dirname(script), "vmlinux-" + release), "/usr/lib/debug/boot/vmlinux-" + release,
@@ -61,43 +65,86 @@ for folder in folders:
             except gdb.error as error:
                 print(name + ": " + str(error))
 # The kernel's entry code has no call frame information; what it saved is a struct pt_regs at the stack pointer
-# (arch/x86/include/asm/ptrace.h), from which the interrupted code goes on.
+# (arch/x86/include/asm/ptrace.h), from which the interrupted code goes on. A frame of user mode is the last one: its
+# memory is not the kernel's. So is where a kernel thread began, whose struct pt_regs is empty. gdb ends at a zero pc.
+# Nor does DWARF know where a function is called on the interrupts' stack: the pointer to the old one is on top there.
 import gdb.unwinder
 class Frame:
     def __init__(self, sp, pc):
         self.sp, self.pc = sp, pc
-class EntryUnwinder(gdb.unwinder.Unwinder):
-    places = {"r15": 0, "r14": 8, "r13": 16, "r12": 24, "rbp": 32, "rbx": 40, "rip": 128, "rsp": 152}
+class KernelUnwinder(gdb.unwinder.Unwinder):
     def __init__(self):
         super().__init__("kernel entry")
-    def __call__(self, pending):
-        pc, sp = int(pending.read_register("rip")) & (1 << 64) - 1, int(pending.read_register("rsp")) & (1 << 64) - 1
-        symbol = gdb.execute("info symbol " + hex(pc - 1), to_string=True)
-        if not symbol.startswith(("asm_exc_", "asm_sysvec_", "asm_common_interrupt", "asm_spurious_interrupt")):
+    def caller(self, frame):
+        """The caller's registers that are known, by name; None where DWARF knows better."""
+        pc, sp, bp = frame
+        if not pc >> 63:
+            return {"rip": 0, "rsp": sp}
+        for begin, end, sp_offset, bp_offset in switches:
+            if begin <= pc - 1 < end:
+                before = word(word_at(sp) + sp_offset)
+                saved = {"rip": word_at(before - 8), "rsp": before}
+                if bp_offset is not None:
+                    saved["rbp"] = word_at(before + bp_offset)
+                return saved
+        # What is written in C has call frame information of its own.
+        block = gdb.block_for_pc(pc - 1)
+        if block and block.function:
             return None
+        if not gdb.execute("info symbol " + hex(pc - 1), to_string=True).startswith(entries):
+            return None
+        return {name: word_at(sp + at) for name, at in pt_regs.items()}
+    def __call__(self, pending):
         try:
-            memory = gdb.selected_inferior().read_memory(sp, 168).tobytes()
+            saved = self.caller([word(int(pending.read_register(name))) for name in ("rip", "rsp", "rbp")])
         except gdb.MemoryError:
             return None
-        if not int.from_bytes(memory[128:136], "little"):
+        if saved is None:
             return None
-        frame = pending.create_unwind_info(Frame(pending.read_register("rsp"), pending.read_register("rip")))
-        for name, at in self.places.items():
+        info = pending.create_unwind_info(Frame(pending.read_register("rsp"), pending.read_register("rip")))
+        for name, value in saved.items():
             kind = pending.read_register(name).type
-            frame.add_saved_register(name, gdb.Value(memory[at:at + 8], gdb.lookup_type("unsigned long")).cast(kind))
-        return frame
-gdb.unwinder.register_unwinder(None, EntryUnwinder(), True)
+            info.add_saved_register(name, gdb.Value(value.to_bytes(8, "little"), gdb.lookup_type("unsigned long")).cast(kind))
+        return info
+pt_regs = {"r15": 0, "r14": 8, "r13": 16, "r12": 24, "rbp": 32, "rbx": 40, "rip": 128, "rsp": 152}
+entries = ("asm_exc_", "asm_sysvec_", "asm_common_interrupt", "asm_spurious_interrupt", "entry_SYSCALL_64",
+           "entry_SYSCALL_compat", "entry_SYSENTER_compat", "entry_INT80_compat", "ret_from_fork")
+def word(value):
+    return value & (1 << 64) - 1
+def word_at(address):
+    return int.from_bytes(gdb.selected_inferior().read_memory(address, 8).tobytes(), "little")
+gdb.unwinder.register_unwinder(None, KernelUnwinder(), True)
 # core-file takes the rest of the line as it is: no quotes.
 try:
     gdb.execute("core-file " + os.path.join(os.path.dirname(script), core))
 except gdb.error as error:
     print(error)
-# By pid, since all idle CPUs have 0 and gdb takes them for one thread.
-for thread in gdb.selected_inferior().threads():
+# By pid. All idle CPUs have 0, as in /proc/vmcore, and gdb takes them for one thread.
+threads = gdb.selected_inferior().threads()
+if len(threads) < cpus:
+    print("The dump has " + str(cpus) + " CPUs. gdb shows one thread for all that were idle.")
+for thread in threads:
     if thread.ptid[1] == pid:
         thread.switch()
 end
 )";
+
+std::string switches_text(const linux_guest::Kernel& kernel) {
+  using linux_guest::OrcEntry;
+  std::string out;
+  const std::vector<linux_guest::Module> none;
+  const auto orc = linux_guest::OrcTables::open(kernel, none);
+  if (!orc) return out;
+  const auto switches = orc->stack_switches();
+  if (!switches) return out;
+  for (const linux_guest::OrcRange& range : *switches) {
+    const bool saves_bp = range.entry.bp_base == OrcEntry::Base::kPrevSp;
+    out += "    (" + hex(range.begin.value) + ", " + hex(range.end.value) + ", " +
+           std::to_string(range.entry.sp_offset) + ", " +
+           (saves_bp ? std::to_string(range.entry.bp_offset) : "None") + "),\n";
+  }
+  return out;
+}
 
 }  // namespace
 
@@ -109,9 +156,13 @@ std::string gdb_script(const linux_guest::Kernel& kernel, const linux_guest::Cra
   const auto task = linux_guest::current_task(kernel, crash.cpu.value_or(0));
   const auto running =
       task ? linux_guest::read_task(kernel, *task) : Result<linux_guest::Task>(task.error());
+  std::size_t cpu_count = 0;
+  for (unsigned cpu = 0; cpu < kernel.cpu_count(); ++cpu)
+    cpu_count += kernel.registers_of(cpu) != nullptr;
   std::string values = "(" + quoted(info.release()) + ", " + quoted(info.build_id()) + ", " +
                        hex(info.kaslr_offset().value_or(0)) + ", " + quoted(name) + ", " +
-                       std::to_string(running ? running->pid : 0) + ")";
+                       std::to_string(running ? running->pid : 0) + ", " +
+                       std::to_string(cpu_count) + ")";
   std::string modules;
   std::vector<std::string> ignored;
   for (const linux_guest::Module& module : linux_guest::read_modules(kernel, ignored)) {
@@ -128,6 +179,7 @@ std::string gdb_script(const linux_guest::Kernel& kernel, const linux_guest::Cra
     if (!sections.empty()) modules += "    " + quoted(module.name) + ": (" + sections + "),\n";
   }
   std::string out(kScript);
+  out.replace(out.find("@SWITCHES@"), 10, switches_text(kernel));
   out.replace(out.find("@VALUES@"), 8, values);
   out.replace(out.find("@MODULES@"), 9, modules);
   std::error_code ignored_error;

@@ -4,10 +4,10 @@
 #include <memory>
 #include <unordered_map>
 
+#include "base/lru_cache.h"
 #include "base/physical_memory.h"
 #include "formats/hvd/page_map.h"
 #include "formats/hvd/record_reader.h"
-#include "formats/lru_cache.h"
 
 namespace hvd::format {
 

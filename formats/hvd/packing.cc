@@ -28,27 +28,24 @@ ZSTD_DCtx* decompressor() {
 
 }  // namespace
 
-Compressed compress(Codec wanted, int level, ByteView raw) {
-  Compressed out;
+Compressed compress(Codec wanted, int level, ByteView raw, Bytes& room) {
   std::size_t size = 0;
+  const auto make_room = [&room](std::size_t bound) {
+    if (room.size() < bound) room.resize(bound);
+  };
   if (wanted == Codec::kZstd) {
-    out.data.resize(ZSTD_compressBound(raw.size()));
-    const std::size_t got = ZSTD_compressCCtx(compressor(), out.data.data(), out.data.size(),
-                                              raw.data(), raw.size(), level);
+    make_room(ZSTD_compressBound(raw.size()));
+    const std::size_t got =
+        ZSTD_compressCCtx(compressor(), room.data(), room.size(), raw.data(), raw.size(), level);
     if (!ZSTD_isError(got)) size = got;
   } else if (wanted == Codec::kLz4) {
-    out.data.resize(static_cast<std::size_t>(LZ4_compressBound(static_cast<int>(raw.size()))));
+    make_room(static_cast<std::size_t>(LZ4_compressBound(static_cast<int>(raw.size()))));
     size = static_cast<std::size_t>(LZ4_compress_default(
-        reinterpret_cast<const char*>(raw.data()), reinterpret_cast<char*>(out.data.data()),
-        static_cast<int>(raw.size()), static_cast<int>(out.data.size())));
+        reinterpret_cast<const char*>(raw.data()), reinterpret_cast<char*>(room.data()),
+        static_cast<int>(raw.size()), static_cast<int>(room.size())));
   }
-  if (size == 0 || size > raw.size() - raw.size() / 32) {
-    out.data.assign(raw.begin(), raw.end());
-    return out;
-  }
-  out.codec = wanted;
-  out.data.resize(size);
-  return out;
+  if (size == 0 || size > raw.size() - raw.size() / 32) return {Codec::kNone, raw};
+  return {wanted, ByteView(room).first(size)};
 }
 
 Result<Bytes> decompress(std::uint8_t codec, ByteView data, std::size_t raw_size) {
@@ -81,11 +78,12 @@ Result<Bytes> decompress(std::uint8_t codec, ByteView data, std::size_t raw_size
 }
 
 Bytes pack(ByteView raw) {
-  const Compressed body = compress(Codec::kZstd, 1, raw);
+  Bytes room;
+  const Compressed body = compress(Codec::kZstd, 1, raw, room);
   PackedHeader header{};
   header.codec = static_cast<unsigned char>(body.codec);
   header.raw_size = static_cast<std::uint32_t>(raw.size());
-  return ByteWriter().put(header).put(ByteView(body.data)).take();
+  return ByteWriter().put(header).put(body.data).take();
 }
 
 Result<Bytes> unpack(ByteView packed, const std::string& what) {

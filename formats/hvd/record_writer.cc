@@ -90,8 +90,7 @@ Result<std::uint64_t> RecordWriter::append_locked(RecordType type, std::uint16_t
 
 Result<void> RecordWriter::checkpoint() {
   std::lock_guard lock(mutex_);
-  HVD_TRY(checkpoint_locked());
-  return sink_->sync();
+  return checkpoint_locked();
 }
 
 Result<void> RecordWriter::checkpoint_locked() {

@@ -25,10 +25,11 @@ class RecordWriter {
   Result<std::uint64_t> append(RecordType type, std::uint16_t flags, std::uint32_t partition,
                                std::uint64_t sequence, ByteView payload);
 
-  /// Signs everything appended so far and makes it durable.
+  /// Signs everything appended so far. Does not wait for the disk: a guest may be stopped
+  /// meanwhile.
   Result<void> checkpoint();
 
-  /// Index, last checkpoint, footer. Nothing may follow.
+  /// Index, last checkpoint, footer; then makes all of it durable. Nothing may follow.
   Result<void> finish();
 
   const DumpId& dump_id() const { return dump_; }

@@ -1,3 +1,5 @@
+#include <sodium.h>
+
 #include <cassert>
 #include <cstring>
 
@@ -7,19 +9,26 @@
 namespace hvd::format {
 namespace {
 
-// A quick fingerprint: equal pages have equal ones; that different pages share one costs a hash,
-// nothing else.
-std::uint64_t fingerprint(ByteView page) {
-  std::array<std::uint64_t, 4> lanes{1, 2, 3, 4};
-  for (std::size_t at = 0; at < page.size(); at += 32) {
-    for (std::size_t lane = 0; lane < 4; ++lane) {
-      std::uint64_t word;
-      std::memcpy(&word, page.data() + at + 8 * lane, sizeof word);
-      lanes[lane] = (lanes[lane] ^ word) * 0x9e3779b97f4a7c15u;
-    }
-  }
-  return lanes[0] ^ (lanes[1] << 13 | lanes[1] >> 51) ^ (lanes[2] << 29 | lanes[2] >> 35) ^
-         (lanes[3] << 47 | lanes[3] >> 17);
+// For one run of the program; never written anywhere.
+const std::array<unsigned char, crypto_onetimeauth_KEYBYTES>& page_tag_key() {
+  static const auto key = [] {
+    std::array<unsigned char, crypto_onetimeauth_KEYBYTES> fresh{};
+    crypto_onetimeauth_keygen(fresh.data());
+    return fresh;
+  }();
+  return key;
+}
+
+// Poly1305 as a universal hash: under a key that a guest cannot know, two different pages have the
+// same tag with a probability of at most 2^-95, whatever they hold. Several times as fast as
+// BLAKE2b.
+PageTag tag_of(ByteView page) {
+  PageTag tag{};
+  std::array<unsigned char, crypto_onetimeauth_BYTES> bytes{};
+  crypto_onetimeauth(bytes.data(), u8(page), page.size(), page_tag_key().data());
+  static_assert(sizeof tag == sizeof bytes);
+  std::memcpy(tag.data(), bytes.data(), sizeof tag);
+  return tag;
 }
 
 }  // namespace
@@ -28,22 +37,12 @@ SegmentWriter::SegmentWriter(PartitionWriter& partition, std::uint32_t segment)
     : partition_(partition), segment_(segment), states_(kSegmentPages, kStateHole) {}
 
 // Repeats are looked for inside the segment and class only: a page never refers to one under
-// another key, and the table does not grow with the guest. The bytes of earlier pages are gone by
-// the time a copy comes, so equality needs a strong hash; computing it for each page would cost
-// more than compressing it. Hence the second copy of a page is stored once more, with its hash, and
-// only from the third on a reference does.
+// another key, and the table does not grow with the guest.
 bool SegmentWriter::record_repeat(std::uint32_t page, PageClass page_class, ByteView contents) {
-  const auto [entry, is_new] =
-      seen_[static_cast<std::size_t>(page_class)].try_emplace(fingerprint(contents));
+  const auto [first, is_new] = stored_[static_cast<std::size_t>(page_class)].try_emplace(
+      tag_of(contents), static_cast<std::uint16_t>(page));
   if (is_new) return false;
-  Seen& seen = entry->second;
-  const Hash hash = hash_of(contents);
-  if (!seen.hash) {
-    seen = {hash, static_cast<std::uint16_t>(page)};
-    return false;
-  }
-  if (*seen.hash != hash) return false;
-  repeats_.push_back({static_cast<std::uint16_t>(page), seen.page});
+  repeats_.push_back({static_cast<std::uint16_t>(page), first->second});
   states_[page] = kStateRepeat;
   return true;
 }
@@ -74,8 +73,8 @@ Result<void> SegmentWriter::flush(PageClass page_class) {
   entry.page_class = static_cast<unsigned char>(page_class);
   entry.page_count = static_cast<std::uint16_t>(pending.pages.size());
   entry.ordinal = static_cast<std::uint32_t>(chunks_.size());
-  entry.file_offset = HVD_TRY(
-      partition_.put_chunk(segment_, entry.ordinal, page_class, pending.pages, pending.contents));
+  entry.file_offset = HVD_TRY(partition_.put_chunk(segment_, entry.ordinal, page_class,
+                                                   pending.pages, pending.contents, room_));
   chunks_.push_back(entry);
   pending.pages.clear();
   pending.contents.clear();

@@ -121,8 +121,8 @@ Result<SegmentWriter> PartitionWriter::segment(std::uint32_t number) {
 Result<std::uint64_t> PartitionWriter::put_chunk(std::uint32_t segment, std::uint32_t ordinal,
                                                  PageClass page_class,
                                                  const std::vector<std::uint16_t>& pages,
-                                                 ByteView contents) {
-  Compressed body = compress(info_.codec, info_.level, contents);
+                                                 ByteView contents, ChunkRoom& room) {
+  const Compressed body = compress(info_.codec, info_.level, contents, room.compressed);
   ChunkDescriptor descriptor{};
   descriptor.segment = segment;
   descriptor.page_class = static_cast<unsigned char>(page_class);
@@ -134,7 +134,8 @@ Result<std::uint64_t> PartitionWriter::put_chunk(std::uint32_t segment, std::uin
 
   Place place{records_.file_hash(), RecordType::kChunk, partition_,
               std::uint64_t{segment} << 16 | ordinal};
-  Bytes payload(sizeof(ChunkHeader));
+  Bytes& payload = room.payload;
+  payload.assign(sizeof(ChunkHeader), std::byte{0});
   std::uint16_t flags = kFlagCritical;
   if (sealer_) {
     flags |= kFlagSealed;

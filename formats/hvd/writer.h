@@ -61,13 +61,25 @@ class DumpWriter {
   std::uint32_t next_partition_ = 0;
 };
 
+/// Buffers that serve one chunk after the other.
+struct ChunkRoom {
+  Bytes compressed;
+  Bytes payload;
+};
+
+/// Equal pages have equal tags, different ones do not.
+using PageTag = std::array<std::uint64_t, 2>;
+struct PageTagHash {
+  std::size_t operator()(const PageTag& tag) const { return tag[0]; }
+};
+
 /// Collects the pages of one segment and writes each class's chunk as soon as it is full, then the
 /// map.
 class SegmentWriter {
  public:
   /// Pages must be given in increasing order. `page` is the number within the segment; `contents`
-  /// 4096 bytes. A page of zeros becomes absent with reason zero; the third and later copies of a
-  /// page in this segment and class become repeats.
+  /// 4096 bytes. A page of zeros becomes absent with reason zero; a later copy of a page in this
+  /// segment and class becomes a repeat.
   Result<void> store(std::uint32_t page, PageClass page_class, ByteView contents);
   void absent(std::uint32_t page, Absence reason);
 
@@ -87,14 +99,12 @@ class SegmentWriter {
   PartitionWriter& partition_;
   std::uint32_t segment_;
   std::array<Pending, kPageClassCount> pending_;
+  ChunkRoom room_;
   std::vector<std::uint8_t> states_;
   std::vector<MapChunk> chunks_;
   std::vector<MapRepeat> repeats_;
-  struct Seen {
-    std::optional<Hash> hash;  // set once the same fingerprint came a second time
-    std::uint16_t page = 0;    // the stored page `hash` is of
-  };
-  std::array<std::unordered_map<std::uint64_t, Seen>, kPageClassCount> seen_;
+  // Of each class, the pages stored so far by their tags.
+  std::array<std::unordered_map<PageTag, std::uint16_t, PageTagHash>, kPageClassCount> stored_;
 };
 
 /// What a partition turned out to hold; the reader shows it, and a truncated partition cannot match
@@ -141,7 +151,7 @@ class PartitionWriter {
                                   std::uint16_t flags = 0);
   Result<std::uint64_t> put_chunk(std::uint32_t segment, std::uint32_t ordinal,
                                   PageClass page_class, const std::vector<std::uint16_t>& pages,
-                                  ByteView contents);
+                                  ByteView contents, ChunkRoom& room);
 
   RecordWriter& records_;
   const PartitionInfo info_;

@@ -17,10 +17,21 @@ struct SourceFrame {
   bool inlined = false;  // into the next frame of the answer
 };
 
+/// A section of a relocatable file (a kernel module) and where it was loaded.
+struct LoadedSection {
+  std::string name;
+  VirtAddr begin;
+};
+
 class LineTable {
  public:
-  /// `slide`: how far the program was moved from where the file says it is.
+  /// A linked program; `slide` says how far it was moved from where the file says it is.
+  /// kNotFound when there is no such file.
   static Result<std::unique_ptr<LineTable>> open(const std::string& file, std::uint64_t slide);
+  /// A relocatable file, whose sections were placed one by one. kNotFound when there is no such
+  /// file, kUnsupported when it is not relocatable.
+  static Result<std::unique_ptr<LineTable>> open_relocatable(
+      const std::string& file, const std::vector<LoadedSection>& sections);
   ~LineTable();
 
   /// The frames at `at`, innermost first; empty when nothing is known.
@@ -29,6 +40,7 @@ class LineTable {
  private:
   struct State;
   LineTable();
+  static Result<std::unique_ptr<LineTable>> create(const std::string& file);
   std::unique_ptr<State> state_;
 };
 

@@ -3,6 +3,7 @@
 #include <llvm/Object/BuildID.h>
 #include <llvm/Object/ObjectFile.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/bytes.h"
@@ -16,9 +17,20 @@ std::optional<std::string> build_id_of(const std::string& path) {
     llvm::consumeError(file.takeError());
     return std::nullopt;
   }
-  const auto id = llvm::object::getBuildID(file->getBinary());
-  if (id.empty()) return std::nullopt;
-  return hex_bytes(std::as_bytes(std::span(id.data(), id.size())));
+  if (const auto id = llvm::object::getBuildID(file->getBinary()); !id.empty())
+    return hex_bytes(std::as_bytes(std::span(id.data(), id.size())));
+  // LLVM looks in segments only, which a relocatable file has none of. A note is a header of three
+  // words, the name, and the contents (gABI, "Note Section").
+  constexpr std::size_t kBefore = 12 + sizeof "GNU";
+  for (const llvm::object::SectionRef& section : file->getBinary()->sections()) {
+    auto name = section.getName();
+    auto note = section.getContents();
+    const bool is_id = name && note && *name == ".note.gnu.build-id" && note->size() > kBefore;
+    if (is_id) return hex_bytes(as_bytes(*note).subspan(kBefore));
+    if (!name) llvm::consumeError(name.takeError());
+    if (!note) llvm::consumeError(note.takeError());
+  }
+  return std::nullopt;
 }
 
 Result<std::string> find_vmlinux(const std::vector<std::string>& places, const std::string& release,
@@ -48,6 +60,49 @@ Result<std::string> find_vmlinux(const std::vector<std::string>& places, const s
   }
   return Error{ErrorCode::kNotFound,
                "no vmlinux of " + release + " (build " + build_id + ") found" + rejected};
+}
+
+namespace {
+
+constexpr std::size_t kMaxModuleFiles = 100000;
+
+// "kvm-amd.ko.debug" is module kvm_amd: the kernel has underscores where files may have dashes.
+std::optional<std::string> module_name(const std::filesystem::path& file) {
+  std::string name = file.filename().string();
+  const std::size_t end = name.find(".ko");
+  if (end == std::string::npos || end == 0) return std::nullopt;
+  if (const std::string rest = name.substr(end); rest != ".ko" && rest != ".ko.debug")
+    return std::nullopt;
+  name.resize(end);
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
+}  // namespace
+
+std::multimap<std::string, std::string> find_modules(const std::vector<std::string>& places,
+                                                     const std::string& release) {
+  namespace fs = std::filesystem;
+  std::multimap<std::string, std::string> found;
+  const auto add = [&found](const fs::path& file) {
+    const auto name = module_name(file);
+    if (!name || found.size() >= kMaxModuleFiles) return;
+    const auto first =
+        file.extension() == ".debug" ? found.lower_bound(*name) : found.upper_bound(*name);
+    found.emplace_hint(first, *name, file.string());
+  };
+  std::error_code ignored;
+  for (const std::string& place : places) {
+    if (fs::is_regular_file(place, ignored)) add(place);
+    for (fs::directory_iterator at(place, ignored), end; at != end; at.increment(ignored))
+      add(at->path());
+    for (const char* tree : {"/lib/modules/", "/usr/lib/debug/lib/modules/"}) {
+      for (fs::recursive_directory_iterator at(place + tree + release, ignored), end; at != end;
+           at.increment(ignored))
+        add(at->path());
+    }
+  }
+  return found;
 }
 
 }  // namespace hvd

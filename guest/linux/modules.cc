@@ -53,11 +53,38 @@ Result<std::vector<ModuleRange>> read_ranges(const Kernel& kernel, VirtAddr modu
   return ranges;
 }
 
-std::string read_build_id(const Kernel& kernel, VirtAddr module) {
+// An ELF note: name and contents padded to 4 bytes (gABI, "Note Section").
+struct NoteHeader {
+  le32 name_size, contents_size, type;
+};
+static_assert(sizeof(NoteHeader) == 12 && WireStruct<NoteHeader>);
+constexpr std::uint32_t kBuildIdNote = 3;  // NT_GNU_BUILD_ID
+constexpr std::string_view kGnu("GNU\0", 4);
+constexpr std::size_t kMaxBuildId = 64;
+
+// The module's own note, which stays loaded for /sys/module/NAME/notes.
+Result<Bytes> build_id_note(const Kernel& kernel, const Module& module) {
+  for (const ModuleSection& section : read_module_sections(kernel, module)) {
+    if (section.name != ".note.gnu.build-id") continue;
+    const auto header = HVD_TRY(kernel.memory().read<NoteHeader>(section.address));
+    const VirtAddr name_at = section.address + sizeof header;
+    const Bytes name = HVD_TRY(kernel.memory().read_bytes(name_at, kGnu.size()));
+    if (header.type != kBuildIdNote || header.name_size != kGnu.size() ||
+        header.contents_size > kMaxBuildId || !std::ranges::equal(name, as_bytes(kGnu))) {
+      break;
+    }
+    return kernel.memory().read_bytes(name_at + kGnu.size(), header.contents_size);
+  }
+  return Error{ErrorCode::kNotFound, "module " + module.name + " has no build id"};
+}
+
+std::string read_build_id(const Kernel& kernel, const Module& module) {
+  // struct module itself has it only with CONFIG_STACKTRACE_BUILD_ID (include/linux/module.h).
   const auto member = kernel.types()->member("module", "build_id");
-  if (!member || member->size > 64) return {};
-  const auto bytes =
-      kernel.memory().read_bytes(module + member->offset, static_cast<std::size_t>(member->size));
+  const auto bytes = member && member->size <= kMaxBuildId
+                         ? kernel.memory().read_bytes(module.struct_at + member->offset,
+                                                      static_cast<std::size_t>(member->size))
+                         : build_id_note(kernel, module);
   return bytes && !all_zero(*bytes) ? hex_bytes(*bytes) : std::string();
 }
 
@@ -92,7 +119,7 @@ std::vector<Module> read_modules(const Kernel& kernel, std::vector<std::string>&
       }
       module.name = *text;
       module.ranges = std::move(*ranges);
-      module.build_id = read_build_id(kernel, module.struct_at);
+      module.build_id = read_build_id(kernel, module);
       modules.push_back(std::move(module));
       return true;
     });

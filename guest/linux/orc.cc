@@ -91,9 +91,7 @@ Result<OrcEntry> OrcTables::search(const Table& table, VirtAddr ip, std::uint64_
   std::optional<std::uint64_t> found;
   while (first < last) {
     const std::uint64_t middle = first + (last - first) / 2;
-    const VirtAddr at = table.ips + middle * 4;
-    const auto distance = static_cast<std::int32_t>(HVD_TRY(kernel_->memory().read_u32(at)));
-    if (at.value + static_cast<std::uint64_t>(std::int64_t{distance}) <= ip.value) {
+    if (HVD_TRY(address_of(table, middle)) <= ip) {
       found = middle;
       first = middle + 1;
     } else {
@@ -104,9 +102,37 @@ Result<OrcEntry> OrcTables::search(const Table& table, VirtAddr ip, std::uint64_
   return decode(table.entries + *found * entry_size_);
 }
 
+Result<std::vector<OrcRange>> OrcTables::stack_switches() const {
+  const Bytes entries =
+      HVD_TRY(kernel_->memory().read_bytes(vmlinux_.entries, vmlinux_.count * entry_size_));
+  std::vector<OrcRange> found;
+  for (std::uint64_t i = 0; i + 1 < vmlinux_.count; ++i) {
+    std::uint64_t raw = 0;
+    std::memcpy(&raw, entries.data() + i * entry_size_, entry_size_);
+    const auto entry = decode_raw(raw);
+    if (!entry || entry->type != OrcEntry::Type::kCall ||
+        entry->sp_base != OrcEntry::Base::kSpIndirect)
+      continue;
+    OrcRange range{{}, {}, *entry};
+    range.begin = HVD_TRY(address_of(vmlinux_, i));
+    range.end = HVD_TRY(address_of(vmlinux_, i + 1));
+    found.push_back(range);
+  }
+  return found;
+}
+
+Result<VirtAddr> OrcTables::address_of(const Table& table, std::uint64_t index) const {
+  const VirtAddr at = table.ips + index * 4;
+  const auto distance = static_cast<std::int32_t>(HVD_TRY(kernel_->memory().read_u32(at)));
+  return at + static_cast<std::uint64_t>(std::int64_t{distance});
+}
+
 Result<OrcEntry> OrcTables::decode(VirtAddr at) const {
-  const std::uint64_t raw =
-      HVD_TRY(kernel_->memory().read_unsigned(at, static_cast<std::size_t>(entry_size_)));
+  return decode_raw(
+      HVD_TRY(kernel_->memory().read_unsigned(at, static_cast<std::size_t>(entry_size_))));
+}
+
+Result<OrcEntry> OrcTables::decode_raw(std::uint64_t raw) const {
   const auto bits = [raw](const Field& field) {
     return field.size == 0 ? 0u
                            : static_cast<unsigned>((raw >> field.bit) & ((1u << field.size) - 1));

@@ -42,6 +42,12 @@ struct OrcEntry {
   bool signal = false;  // the address found is where execution stopped, not a return address
 };
 
+/// Instructions that share an entry.
+struct OrcRange {
+  VirtAddr begin, end;
+  OrcEntry entry;
+};
+
 class OrcTables {
  public:
   /// kNotFound when the kernel has no ORC (frame pointer kernels) or no BTF to read it by. Both
@@ -50,6 +56,11 @@ class OrcTables {
 
   /// The entry for an instruction; kNotFound when no table covers it.
   Result<OrcEntry> find(VirtAddr ip) const;
+
+  /// Where the kernel proper calls a function on another stack: the caller's stack pointer then is
+  /// kept at the top of that stack (`call_on_stack`, arch/x86/include/asm/irq_stack.h). DWARF knows
+  /// nothing of it.
+  Result<std::vector<OrcRange>> stack_switches() const;
 
  private:
   struct Table {
@@ -65,7 +76,9 @@ class OrcTables {
   Result<OrcEntry> search(const Table& table, VirtAddr ip, std::uint64_t first,
                           std::uint64_t last) const;
   Result<Table> module_table(const Module& module) const;
+  Result<VirtAddr> address_of(const Table& table, std::uint64_t index) const;
   Result<OrcEntry> decode(VirtAddr at) const;
+  Result<OrcEntry> decode_raw(std::uint64_t raw) const;
 
   const Kernel* kernel_;
   const std::vector<Module>* modules_;

@@ -23,8 +23,14 @@ Result<PhysAddr> VirtualMemory::translate(VirtAddr at) const {
 
 Result<void> VirtualMemory::read(VirtAddr at, MutableBytes out) const {
   while (!out.empty()) {
-    const std::size_t size = std::min<std::size_t>(out.size(), kPageSize - at.value % kPageSize);
+    std::size_t size = std::min<std::size_t>(out.size(), kPageSize - at.value % kPageSize);
     const PhysAddr phys = HVD_TRY(translate(at));
+    // Neighbours often are neighbours in physical memory too: then one read serves them.
+    while (size < out.size()) {
+      const auto next = translate(at + size);
+      if (!next || *next != phys + size) break;
+      size = std::min<std::size_t>(size + kPageSize, out.size());
+    }
     if (auto done = memory_->read(phys, out.first(size)); !done)
       return std::move(done).error().in(hex(at.value));
     at = at + size;

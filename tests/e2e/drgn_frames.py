@@ -9,6 +9,7 @@ ORC tables that the kernel keeps in memory, as the kernel itself does, and hands
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 import sys
@@ -116,7 +117,8 @@ def unwind(prog: drgn.Program, orc: Orc, start: Any) -> list[Frame]:
     frames: list[Frame] = []
     called_from = 0  # the return address where Orc handed over to drgn
     for _ in range(64):
-        found = _frames(trace)
+        # Where drgn cannot go on it may add frames of nothing.
+        found = list(itertools.takewhile(lambda frame: frame["pc"], _frames(trace)))
         # Where drgn knows nothing about a module's frame, its guess at the next one is worthless.
         unknown = (i for i, f in enumerate(found) if f["name"] is None and orc.find(f["pc"]))
         cut = next(unknown, len(found) - 1)
