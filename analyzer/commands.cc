@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cinttypes>
 #include <cstdio>
 
 #include "analyzer/linux_report.h"
@@ -80,7 +81,7 @@ std::string hex_dump(std::uint64_t address, ByteView bytes) {
   for (std::size_t at = 0; at < bytes.size(); at += 16) {
     const ByteView row = bytes.subspan(at, std::min<std::size_t>(16, bytes.size() - at));
     char head[32];
-    std::snprintf(head, sizeof head, "%016llx: ", static_cast<unsigned long long>(address + at));
+    std::snprintf(head, sizeof head, "%016" PRIx64 ": ", address + at);
     std::string hexes = hex_bytes(row), line = head;
     for (std::size_t i = 0; i < 16; ++i)
       line += i < row.size() ? hexes.substr(2 * i, 2) + " " : "   ";

@@ -14,7 +14,7 @@ Result<std::unique_ptr<LinuxGuest>> LinuxGuest::open(const Image& image) {
   guest->modules_ = read_modules(*guest->kernel_, guest->problems_);
   guest->symbolizer_ = std::make_unique<Symbolizer>(*guest->kernel_, guest->modules_);
   auto orc = OrcTables::open(*guest->kernel_, guest->modules_);
-  if (orc) guest->orc_ = std::move(*orc);
+  if (orc) guest->orc_ = *orc;
   else guest->problems_.push_back("stacks are guessed: " + orc.error().message);
   guest->unwinder_ = std::make_unique<Unwinder>(
       *guest->kernel_, guest->orc_ ? &*guest->orc_ : nullptr, *guest->symbolizer_);

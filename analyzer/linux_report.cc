@@ -16,7 +16,11 @@ constexpr std::uint64_t kCodeAfter = 22;
 constexpr std::uint64_t kMaxFunction = 64u << 10;
 constexpr std::size_t kMaxReportedTasks = 20000;
 
-double seconds(std::uint64_t ns) { return static_cast<double>(ns / 1000) / 1e6; }
+// To the microsecond, as the kernel prints it.
+double seconds(std::uint64_t ns) {
+  const std::uint64_t us = ns / 1000;
+  return static_cast<double>(us) / 1e6;
+}
 
 json registers_json(const Registers& registers) {
   json out = json::object();

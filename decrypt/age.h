@@ -12,7 +12,7 @@
 namespace hvd {
 
 /// Larger than any key slot or grant needs.
-inline constexpr std::size_t kMaxAgeFile = 64 * 1024;
+inline constexpr std::size_t kMaxAgeFile = 64u << 10;
 
 /// One age file for one recipient.
 Result<Bytes> age_encrypt(const Recipient& recipient, ByteView plaintext);

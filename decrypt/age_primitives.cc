@@ -8,7 +8,7 @@ namespace hvd {
 namespace {
 
 constexpr std::size_t kTag = crypto_aead_chacha20poly1305_IETF_ABYTES;
-constexpr std::size_t kStreamChunk = 64 * 1024;
+constexpr std::size_t kStreamChunk = 64u << 10;
 constexpr std::size_t kStreamNonce = 16;
 using Nonce = std::array<unsigned char, crypto_aead_chacha20poly1305_IETF_NPUBBYTES>;
 

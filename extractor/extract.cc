@@ -85,7 +85,7 @@ Result<void> write_raw(const Image& image, const std::string& output, const std:
   const auto& ranges = image.memory->ranges();
   HVD_TRY(file.resize(ranges.empty() ? 0 : ranges.back().begin.value + ranges.back().size));
   if (total_size(pieces) != total_size(ranges))
-    damage.push_back("pages that are not in the dump read as zero in a raw image");
+    damage.emplace_back("pages that are not in the dump read as zero in a raw image");
   return file.commit();
 }
 

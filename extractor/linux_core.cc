@@ -111,7 +111,7 @@ GuestCore plan_guest_core(const Image& image, const std::string& output) {
   const auto above = tables.mappings(kEspFixEnd + 1, kKernelEnd, kMaxMappings, unreadable);
   mappings.insert(mappings.end(), above.begin(), above.end());
   if (unreadable > 0)
-    core.problems.push_back(
+    core.problems.emplace_back(
         "some kernel page tables are missing or too scattered; what they map is given by physical "
         "address only");
   for (const PageMapping& mapping : mappings) add_loads(mapping, core.plan.pieces, core.plan.loads);

@@ -60,7 +60,7 @@ FileHeader file_header(std::size_t program_headers) {
 
 void tell(std::vector<std::string>& damage, std::string what) {
   if (damage.size() < kMaxDamage) damage.push_back(std::move(what));
-  else if (damage.size() == kMaxDamage) damage.push_back("and more");
+  else if (damage.size() == kMaxDamage) damage.emplace_back("and more");
 }
 
 }  // namespace

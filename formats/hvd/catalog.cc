@@ -65,7 +65,7 @@ Result<Catalog> read_index(const RecordReader& reader) {
     const auto entry = in.read<IndexEntry>();
     // One record named again and again would be read as often.
     if (!seen.emplace(entry.partition, entry.type, entry.sequence).second) {
-      if (catalog.unused.empty()) catalog.problems.push_back("the index names records twice");
+      if (catalog.unused.empty()) catalog.problems.emplace_back("the index names records twice");
       catalog.unused.push_back({entry.file_offset,
                                 static_cast<RecordType>(std::uint16_t{entry.type}), entry.partition,
                                 entry.sequence});
@@ -150,7 +150,7 @@ Catalog scan(const RecordReader& reader, Progress* progress) {
   }
   if (damage_from) report_damage(source.size(), "");
   if (!catalog.complete)
-    catalog.problems.push_back("the dump is incomplete: it was cut off before its end");
+    catalog.problems.emplace_back("the dump is incomplete: it was cut off before its end");
   return catalog;
 }
 

@@ -47,8 +47,7 @@ Result<Registers> parse_registers(ByteView raw) {
   for (std::size_t i = 0; i < count; ++i) {
     const std::uint64_t value = in.read<le64>();
     // A newer writer may know more registers than we do.
-    if (i < kRegCount && i < 64 && ((header.known >> i) & 1))
-      registers.set(static_cast<Reg>(i), value);
+    if (i < kRegCount && ((header.known >> i) & 1)) registers.set(static_cast<Reg>(i), value);
   }
   HVD_TRY(in.finish());
   return registers;
@@ -72,10 +71,10 @@ std::string text_of(const DumpId& id) { return hex_bytes(std::as_bytes(std::span
 
 Result<Dump> Dump::open(const std::string& path, bool scan_always) {
   std::shared_ptr<const ByteSource> source = HVD_TRY(FileSource::open(path));
-  return with_context(open(std::move(source), scan_always), path);
+  return with_context(open(source, scan_always), path);
 }
 
-Result<Dump> Dump::open(std::shared_ptr<const ByteSource> source, bool scan_always) {
+Result<Dump> Dump::open(const std::shared_ptr<const ByteSource>& source, bool scan_always) {
   RecordReader reader = HVD_TRY(RecordReader::open(source));
   Dump dump(std::move(reader));
   auto index =

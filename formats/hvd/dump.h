@@ -33,7 +33,8 @@ class Dump {
   /// Reads the index, or scans the file when there is none (`scan_always` insists on a scan). Only
   /// a file that is no .hvd, or a newer one, fails; damage is in problems().
   static Result<Dump> open(const std::string& path, bool scan_always = false);
-  static Result<Dump> open(std::shared_ptr<const ByteSource> source, bool scan_always = false);
+  static Result<Dump> open(const std::shared_ptr<const ByteSource>& source,
+                           bool scan_always = false);
 
   const DumpId& id() const { return reader_.dump_id(); }
   std::uint64_t created_ns() const { return reader_.file_header().created_ns; }

@@ -92,7 +92,7 @@ Verification verify(const Dump& dump, const std::optional<PublicKey>& expected,
   result.signer = dump.signer();
   const PublicKey& signer = result.signer;  // another one than expected is a problem of its own
   if (expected && *expected != result.signer)
-    result.problems.push_back("the dump was signed by another key");
+    result.problems.emplace_back("the dump was signed by another key");
 
   const Catalog catalog = scan(dump.reader(), progress);
   result.problems.insert(result.problems.end(), catalog.problems.begin(), catalog.problems.end());
@@ -149,7 +149,7 @@ Verification verify(const Dump& dump, const std::optional<PublicKey>& expected,
   }
   result.unsigned_records = pending.size();
   if (result.complete && !index_agrees(dump.reader(), catalog)) {
-    result.problems.push_back("the index does not name the records that are there");
+    result.problems.emplace_back("the index does not name the records that are there");
   }
   return result;
 }

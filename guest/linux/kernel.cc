@@ -81,7 +81,7 @@ void Kernel::match_cpus() {
   cpu_count_ = static_cast<unsigned>(std::clamp<std::uint64_t>(count.value_or(1u), 1, kMaxCpus));
   const auto offsets = symbols_.find("__per_cpu_offset");
   for (unsigned cpu = 0; offsets && cpu < cpu_count_; ++cpu) {
-    per_cpu_offsets_.push_back(memory_.read_u64(*offsets + cpu * 8).value_or(0u));
+    per_cpu_offsets_.push_back(memory_.read_u64(*offsets + cpu * std::uint64_t{8}).value_or(0u));
   }
   registers_.assign(cpu_count_, nullptr);
   for (const Registers& registers : image_.registers) {

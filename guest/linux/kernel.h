@@ -50,7 +50,7 @@ class Kernel {
 
  private:
   Kernel(const Image& image, FoundVmcoreInfo found, VirtualMemory memory)
-      : image_(image), found_(std::move(found)), memory_(memory) {}
+      : image_(image), found_(std::move(found)), memory_(std::move(memory)) {}
   Result<void> load_symbols();
   Result<void> load_types();
   void match_cpus();

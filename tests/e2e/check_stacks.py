@@ -11,7 +11,8 @@ from product import Product
 from referees import Frame
 
 # drgn names code without DWARF by any symbol there; these are at one address, or one is within the other.
-SAME = {"entry_SYSCALL_64_after_hwframe": "entry_SYSCALL_64", "secondary_startup_64_no_verify": "secondary_startup_64",
+SAME = {"entry_SYSCALL_64_after_hwframe": "entry_SYSCALL_64", "end_repeat_nmi": "asm_exc_nmi",
+        "nmi_restore": "asm_exc_nmi", "secondary_startup_64_no_verify": "secondary_startup_64",
         "common_startup_64": "secondary_startup_64"}
 OURS = dict[str, Any]
 
