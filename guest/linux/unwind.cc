@@ -1,5 +1,7 @@
 #include "guest/linux/unwind.h"
 
+#include <cstring>
+
 #include "base/text.h"
 
 namespace hvd::linux_guest {
@@ -8,6 +10,7 @@ namespace {
 constexpr std::size_t kMaxFrames = 512;
 constexpr std::size_t kMaxScanned = 16384 / 8;  // words of one kernel stack
 constexpr std::size_t kMaxScannedFrames = 64;
+constexpr std::size_t kCallBytes = 5;  // E8 and a 32-bit distance
 
 // struct pt_regs (arch/x86/include/asm/ptrace.h): the hardware's part is fixed by the CPU, the rest
 // by the entry code since v2.6.
@@ -121,7 +124,47 @@ Result<bool> Unwinder::step(State& state) const {
   return true;
 }
 
+// The caller of a function without unwind entries. The kernel has a few on purpose, and one of them
+// is where the registers of a kdump vmcore were saved: __crash_kexec (STACK_FRAME_NON_STANDARD,
+// kernel/kexec_core.c). The caller is the first return address on the stack that stands behind a
+// direct call (E8, rel32) of just this function. False when there is none.
+bool Unwinder::step_to_call(State& state) const {
+  const VirtualMemory& memory = kernel_.memory();
+  const VirtAddr lookup = state.exact_ip ? state.ip : state.ip - 1;
+  const auto symbol = symbols_.at(lookup);
+  if (!symbol) return false;
+  const VirtAddr function = lookup - symbol->offset;
+  VirtAddr at{state.sp.value & ~std::uint64_t{7}};
+  for (std::size_t i = 0; i < kMaxScanned; ++i, at = at + 8) {
+    const auto word = memory.read_u64(at);
+    if (!word) return false;
+    const VirtAddr back{*word};
+    if (!is_text(back - 1)) continue;
+    const auto call = memory.read_bytes(back - kCallBytes, kCallBytes);
+    if (!call || (*call)[0] != std::byte{0xe8}) continue;
+    le32 distance = 0;
+    std::memcpy(&distance, call->data() + 1, sizeof distance);
+    const auto offset = static_cast<std::int32_t>(std::uint32_t{distance});
+    if (back + static_cast<std::uint64_t>(std::int64_t{offset}) != function) continue;
+    state.ip = back;
+    state.sp = at + 8;
+    state.exact_ip = false;
+    state.r10 = state.r13 = state.di = state.dx = std::nullopt;
+    return true;
+  }
+  return false;
+}
+
 void Unwinder::unwind(State state, Stack& stack) const {
+  // The first frame that was reached by such a call: what follows counts only if all of it leads to
+  // the stack's end.
+  std::optional<std::size_t> bridged;
+  unwind(state, stack, bridged);
+  if (!bridged || stack.complete) return;
+  for (std::size_t i = *bridged; i < stack.frames.size(); ++i) stack.frames[i].reliable = false;
+}
+
+void Unwinder::unwind(State state, Stack& stack, std::optional<std::size_t>& bridged) const {
   while (stack.frames.size() < kMaxFrames) {
     if (state.user) {
       stack.complete = true;
@@ -149,6 +192,10 @@ void Unwinder::unwind(State state, Stack& stack) const {
     const VirtAddr sp = state.sp;
     const auto more = step(state);
     if (!more) {
+      if (more.error().code == ErrorCode::kNotFound && step_to_call(state)) {
+        if (!bridged) bridged = stack.frames.size();
+        continue;
+      }
       stack.end_reason = more.error().message;
       return scan(sp, stack);
     }

@@ -38,7 +38,9 @@ class Unwinder {
  private:
   struct State;
   void unwind(State state, Stack& stack) const;
+  void unwind(State state, Stack& stack, std::optional<std::size_t>& bridged) const;
   Result<bool> step(State& state) const;
+  bool step_to_call(State& state) const;
   Result<void> load_pt_regs(State& state, VirtAddr at) const;
   void scan(VirtAddr sp, Stack& stack) const;
   bool is_text(VirtAddr at) const;

@@ -148,7 +148,8 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("case", nargs="*", help="of " + ", ".join(cases()))
     options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(options.folder, ignore_errors=True)  # what a killed run has left has other keys
+    options.folder.mkdir(parents=True)
     try:
         return run_cases(options.folder, options.case)
     except Skip as reason:

@@ -183,6 +183,38 @@ TEST_P(Unwind, WithoutInformationTheRestIsMarkedUnreliable) {
   EXPECT_THAT(stack.end_reason, testing::HasSubstr("no unwind information"));
 }
 
+/// A direct call at `at`; returns the address behind it.
+std::uint64_t write_call(Machine& machine, std::uint64_t at, std::uint64_t target) {
+  const std::uint64_t back = at + 5;
+  ByteWriter code;
+  code.u8(0xe8).u32(static_cast<std::uint32_t>(target - back));
+  machine.builder.write(VirtAddr{at}, code.view());
+  return back;
+}
+
+TEST_P(Unwind, AFunctionWithoutInformationIsLeftByTheCallOfIt) {
+  Machine machine(GetParam());
+  const VirtAddr sp = machine.stack + 0x800;
+  machine.builder.write_u64(sp, Machine::kLeaf + 0x60);  // stale: no call stands before it
+  machine.builder.write_u64(sp + 8, write_call(machine, Machine::kLeaf + 0x40, Machine::kMiddle));
+  machine.builder.write_u64(sp + 16, write_call(machine, Machine::kLeaf + 0x20, Machine::kEnd));
+  machine.builder.write_u64(sp + 24, Machine::kEntry + 0x10);
+  Stack stack;
+  EXPECT_THAT(machine.unwind(Machine::kEnd + 0x30, sp, 0, &stack),
+              ElementsAre("end", "leaf", "entry"));
+  EXPECT_TRUE(stack.complete) << stack.end_reason;
+}
+
+TEST_P(Unwind, SuchACallThatLeadsNowhereIsMarkedUnreliable) {
+  Machine machine(GetParam());
+  const VirtAddr sp = machine.stack + 0x800;
+  machine.builder.write_u64(sp, write_call(machine, Machine::kLeaf + 0x20, Machine::kEnd));
+  machine.builder.write_u64(sp + 8, 0x1234);  // the caller's return address is none
+  Stack stack;
+  EXPECT_THAT(machine.unwind(Machine::kEnd + 0x30, sp, 0, &stack), ElementsAre("end", "leaf?"));
+  EXPECT_FALSE(stack.complete);
+}
+
 TEST_P(Unwind, AStackThatNamesItselfEnds) {
   // Interrupt frames are the only ones that may go backwards; one that leads to itself must not go
   // on for ever.
