@@ -73,6 +73,28 @@ json cpu_json(LinuxGuest& guest, unsigned cpu, const Stack& stack) {
   return out;
 }
 
+json vms_json(const std::vector<VirtualMachine>& machines) {
+  json out = json::array();
+  for (const VirtualMachine& machine : machines) {
+    json cpus = json::array();
+    for (const VirtualCpu& cpu : machine.cpus) {
+      cpus.push_back({{"id", cpu.id},
+                      {"pid", cpu.pid},
+                      {"host_cpu", cpu.host_cpu ? json(*cpu.host_cpu) : json()},
+                      {"in_guest", cpu.in_guest},
+                      {"registers", registers_json(cpu.registers)}});
+    }
+    std::uint64_t memory = 0;
+    for (const MemorySlot& slot : machine.slots) memory += slot.range.size;
+    out.push_back({{"name", printable(machine.name)},
+                   {"uuid", printable(machine.uuid)},
+                   {"pid", machine.pid},
+                   {"memory_bytes", memory},
+                   {"cpus", std::move(cpus)}});
+  }
+  return out;
+}
+
 json finding(const char* severity, const char* rule, const std::string& text,
              json evidence = json::array()) {
   return {
@@ -196,12 +218,18 @@ void report_linux(LinuxGuest& guest, const std::optional<ToldPanic>& told, json&
                         {"cpu", crash.cpu ? json(*crash.cpu) : json()},
                         {"time", crash.time_ns ? json(seconds(*crash.time_ns)) : json()}};
   partition["cpus"] = cpus_json(guest, stacks);
+  std::vector<std::string> vm_problems;
+  const auto machines = read_virtual_machines(kernel, guest.modules(), vm_problems);
+  if (!machines.empty()) partition["vms"] = vms_json(machines);
   partition["tasks"] = tasks_json(guest);
   partition["modules"] = modules_json(guest);
   partition["log"] = log_json(guest);
   for (json& found : findings_json(guest, crash, stacks))
     partition["findings"].push_back(std::move(found));
   for (const std::string& problem : guest.problems()) {
+    partition["findings"].push_back(finding("warning", "damage", printable(problem)));
+  }
+  for (const std::string& problem : vm_problems) {
     partition["findings"].push_back(finding("warning", "damage", printable(problem)));
   }
 }

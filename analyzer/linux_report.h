@@ -9,6 +9,7 @@
 
 #include "guest/debuginfo/line_table.h"
 #include "guest/linux/crash.h"
+#include "guest/linux/kvm.h"
 #include "guest/linux/tasks.h"
 
 namespace hvd {

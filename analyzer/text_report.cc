@@ -56,6 +56,23 @@ void cpu_section(std::string& out, const json& partition) {
   }
 }
 
+void vm_section(std::string& out, const json& vms) {
+  heading(out, "Virtual machines");
+  out += "    PID      MEMORY VCPUS NAME\n";
+  for (const json& vm : vms) {
+    char head[64];
+    std::snprintf(head, sizeof head, "%7lld %11s %5zu ",
+                  static_cast<long long>(vm["pid"].get<std::int64_t>()),
+                  human_size(vm["memory_bytes"].get<std::uint64_t>()).c_str(), vm["cpus"].size());
+    out += head + of(vm, "name") + "\n";
+    for (const json& cpu : vm["cpus"]) {
+      if (!cpu["host_cpu"].is_number()) continue;
+      out += "        vCPU " + cpu["id"].dump() + ", last on CPU " + cpu["host_cpu"].dump() +
+             (cpu["in_guest"] == true ? ", in the guest\n" : "\n");
+    }
+  }
+}
+
 void log_section(std::string& out, const json& log) {
   if (log.empty()) return;
   const std::size_t first = log.size() > kLogLines ? log.size() - kLogLines : 0;
@@ -91,6 +108,7 @@ void partition_section(std::string& out, const json& partition) {
       out += "    " + evidence.get<std::string>() + "\n";
   }
   cpu_section(out, partition);
+  if (partition.contains("vms")) vm_section(out, partition["vms"]);
   if (!partition["tasks"].empty()) {
     heading(out, "Tasks");
     out += tasks_text(partition["tasks"]);

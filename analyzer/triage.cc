@@ -123,8 +123,10 @@ std::optional<ToldPanic> told_panic(const json& facts, json& partition) {
   add_finding(partition, "info", "panic-reported", told.reason);
   if (!reports.is_array()) return told;
   for (const json& report : reports) {
-    partition["findings"].back()["evidence"].push_back(printable(report.dump()));
-    const json cpu = report.is_object() ? report.value("cpu", json()) : json();
+    if (!report.is_object()) continue;
+    const json cpu = report.value("cpu", json()), details = report.value("information", json());
+    partition["findings"].back()["evidence"].push_back(
+        printable("CPU " + cpu.dump() + (details.is_null() ? "" : ": " + details.dump())));
     if (!told.cpu && cpu.is_number_unsigned()) told.cpu = cpu.get<unsigned>();
   }
   return told;

@@ -186,13 +186,26 @@ std::vector<ModuleSection> read_module_sections(const Kernel& kernel, const Modu
   return sections;
 }
 
+// A module's .BTF section is not loaded; the kernel keeps a copy of it in the struct btf of a list
+// entry (struct btf_module, kernel/bpf/btf.c). module.btf_data points to where it was read from.
 Result<Types> read_module_types(const Kernel& kernel, const Module& module) {
   const Types& types = *HVD_TRY(kernel.need_types());
-  const Member data = HVD_TRY(types.member("module", "btf_data"));
-  const Member size = HVD_TRY(types.member("module", "btf_data_size"));
-  const VirtAddr at{HVD_TRY(kernel.field(module.struct_at, data))};
-  const std::uint64_t bytes = HVD_TRY(kernel.field(module.struct_at, size));
-  if (bytes == 0) return Error{ErrorCode::kNotFound, "module " + module.name + " has no BTF"};
+  const VirtAddr head = HVD_TRY(kernel.symbol("btf_modules"));
+  const Member list = HVD_TRY(types.member("btf_module", "list"));
+  const Member owner = HVD_TRY(types.member("btf_module", "module"));
+  const Member btf = HVD_TRY(types.member("btf_module", "btf"));
+  const Member data = HVD_TRY(types.member("btf", "data"));
+  const Member size = HVD_TRY(types.member("btf", "data_size"));
+  std::optional<VirtAddr> found;
+  HVD_TRY(walk_list(kernel.memory(), head, kMaxModules, [&](VirtAddr node) {
+    const VirtAddr entry = node - list.offset;
+    const auto whose = kernel.field(entry, owner), copy = kernel.field(entry, btf);
+    if (whose && copy && *whose == module.struct_at.value) found = VirtAddr{*copy};
+    return !found;
+  }));
+  if (!found) return Error{ErrorCode::kNotFound, "module " + module.name + " has no BTF"};
+  const VirtAddr at{HVD_TRY(kernel.field(*found, data))};
+  const std::uint64_t bytes = HVD_TRY(kernel.field(*found, size));
   if (bytes > kMaxModuleBtf)
     return Error{ErrorCode::kCorrupt, "module " + module.name + " claims too large a BTF"};
   const Bytes raw = HVD_TRY(kernel.memory().read_bytes(at, static_cast<std::size_t>(bytes)));

@@ -2,7 +2,9 @@
 // u8 size, bytes}, `place` counted over the pages that the kernel uses, so that mutations meet page
 // tables, symbols, types, log, tasks, modules and stacks.
 #include "guest/linux/crash.h"
+#include "guest/linux/kvm.h"
 #include "guest/linux/tasks.h"
+#include "guest/linux/xarray.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/fuzz_guest.h"
 
@@ -49,6 +51,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     (void)bucket_name(crash, bucket_frames(unwinder.from_registers(cpu), symbols));
   for (std::size_t i = 0; i < std::min<std::size_t>(tasks.size(), 8); ++i)
     (void)unwinder.from_sleeping(tasks[i].saved_sp);
+  if (!tasks.empty()) {
+    // Any memory may be taken for an xarray, and a hostile one must not hold a walk up.
+    (void)walk_xarray(**kernel, tasks.front().struct_at, 1000, [](auto, auto) {
+      return true;
+    }).has_value();
+  }
+  (void)read_virtual_machines(**kernel, modules, problems);
   for (std::size_t i = 0; i < std::min<std::size_t>(modules.size(), 4); ++i) {
     (void)read_module_symbols(**kernel, modules[i]);
     (void)read_module_types(**kernel, modules[i]).has_value();

@@ -109,6 +109,8 @@ inline Bytes kernel_btf(bool old_orc = false) {
                  {"mem", "module_memory[3]", 104},
                  {"kallsyms", "ptr", 160},
                  {"arch", "mod_arch_specific", 168}});
+  btf.structure("xarray", 16, {{"xa_flags", "u32", 4}, {"xa_head", "ptr", 8}});
+  btf.structure("xa_node", 544, {{"shift", "u8", 3}, {"slots", "ptr[64]", 32}});
   if (old_orc) {  // until v6.3
     btf.structure("orc_entry", 6,
                   {{"sp_offset", "u16", 0},

@@ -1,0 +1,99 @@
+// XArrays as the kernel builds them, and as a guest may tie them.
+#include "guest/linux/xarray.h"
+
+#include "tests/support/linux_builder.h"
+#include "tests/support/matchers.h"
+
+namespace hvd::linux_guest {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::Pair;
+
+constexpr std::uint64_t kHead = 8, kShift = 3, kSlots = 32;  // as kernel_btf() has them
+
+struct Machine {
+  LinuxBuilder builder;
+  Image image;
+  std::unique_ptr<Kernel> kernel;
+  VirtAddr array = builder.place(16);
+
+  /// A node, as an entry of its parent.
+  std::uint64_t node(std::uint8_t shift, const std::map<unsigned, std::uint64_t>& slots) {
+    const VirtAddr at = builder.place(544, "", 64);
+    builder.write(at + kShift, ByteWriter().u8(shift).view());
+    for (const auto& [slot, entry] : slots) builder.write_u64(at + kSlots + slot * 8, entry);
+    return at.value + 2;
+  }
+  Result<std::vector<std::pair<std::uint64_t, std::uint64_t>>> walk(std::uint64_t head,
+                                                                    std::size_t limit = 100,
+                                                                    std::size_t stop_after = 100) {
+    builder.write_u64(array + kHead, head);
+    if (!kernel) {
+      builder.add_btf(kernel_btf());
+      builder.add_kallsyms(KallsymsOrder::kSince64, false, true);
+      image = builder.build();
+      kernel = Kernel::open(image).value();
+    }
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> seen;
+    HVD_TRY(walk_xarray(*kernel, array, limit, [&](std::uint64_t index, std::uint64_t entry) {
+      seen.emplace_back(index, entry);
+      return seen.size() < stop_after;
+    }));
+    return seen;
+  }
+};
+
+TEST(XArray, OneEntryStandsInTheHead) {
+  Machine machine;
+  const auto found = machine.walk(0xffff888000001000);
+  ASSERT_THAT(found, Succeeds());
+  EXPECT_THAT(*found, ElementsAre(Pair(0u, 0xffff888000001000u)));
+}
+
+TEST(XArray, AnEmptyOneHasNone) {
+  Machine machine;
+  const auto found = machine.walk(0);
+  ASSERT_THAT(found, Succeeds());
+  EXPECT_THAT(*found, IsEmpty());
+}
+
+TEST(XArray, EntriesComeByIndexThroughAllLevels) {
+  Machine machine;
+  // Values (lowest bit 1) are entries; zero, retry (258) and sibling (2) entries are none.
+  const std::uint64_t low = machine.node(0, {{0, 0x1000}, {5, 0x2000}, {6, 258}, {7, 2}});
+  const std::uint64_t high = machine.node(0, {{63, 0x77}});
+  const auto found = machine.walk(machine.node(6, {{0, low}, {2, high}, {3, 0x3000}}));
+  ASSERT_THAT(found, Succeeds());
+  EXPECT_THAT(*found, ElementsAre(Pair(0u, 0x1000u), Pair(5u, 0x2000u), Pair(2 * 64 + 63u, 0x77u),
+                                  Pair(3 * 64u, 0x3000u)));
+}
+
+TEST(XArray, StopsWhenTold) {
+  Machine machine;
+  const auto found = machine.walk(machine.node(0, {{1, 0x1000}, {2, 0x2000}, {3, 0x3000}}), 100, 2);
+  ASSERT_THAT(found, Succeeds());
+  EXPECT_THAT(*found, ElementsAre(Pair(1u, 0x1000u), Pair(2u, 0x2000u)));
+}
+
+TEST(XArray, KnotsAndFloodsEnd) {
+  Machine machine;
+  const std::uint64_t self = machine.node(6, {});
+  machine.builder.write_u64(VirtAddr{self - 2} + kSlots, self);
+  EXPECT_THAT(machine.walk(self), FailsWith(ErrorCode::kCorrupt, "no child"));
+  EXPECT_THAT(machine.walk(machine.node(64, {})), FailsWith(ErrorCode::kCorrupt, "no child"));
+  EXPECT_THAT(machine.walk(machine.node(0, {{0, 0x10}, {1, 0x20}, {2, 0x30}}), 2),
+              FailsWith(ErrorCode::kCorrupt, "too many"));
+  std::uint64_t shared = machine.node(0, {});  // 64 ways to the next level, ten times
+  for (std::uint8_t shift = 6; shift <= 60; shift += 6) {
+    std::map<unsigned, std::uint64_t> slots;
+    for (unsigned slot = 0; slot < 64; ++slot) slots[slot] = shared;
+    shared = machine.node(shift, slots);
+  }
+  EXPECT_THAT(machine.walk(shared), FailsWith(ErrorCode::kCorrupt, "too many nodes"));
+  EXPECT_THAT(machine.walk(0x7fff00000002), FailsWith(ErrorCode::kNotMapped, ""));
+}
+
+}  // namespace
+}  // namespace hvd::linux_guest
