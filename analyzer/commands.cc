@@ -21,8 +21,10 @@ using nlohmann::json;
 // What log, bt, ps, modules and read work on: one guest, unlocked.
 struct Opened {
   OpenedDump dump;
+  std::unique_ptr<LinuxGuest> host;  // when the guest is one of a dumped host's VMs
+  std::optional<Image> vm;           // then
   std::unique_ptr<LinuxGuest> guest;
-  const Image& image() const { return dump.partitions.front(); }
+  const Image& image() const { return vm ? *vm : dump.partitions.front(); }
 };
 
 // Without --partition: the only guest there is.
@@ -40,11 +42,31 @@ Result<std::string> choose_partition(const AnalyzeOptions& options, const Keyrin
                "the dump holds several guests; choose one with --partition:" + names};
 }
 
+// A VM by its name in the dump of its host.
+Result<void> open_vm(const AnalyzeOptions& options, const Keyring& keys, Opened& opened) {
+  opened.dump = HVD_TRY(open_dump(options.dump, keys, ""));
+  std::string names;
+  if (opened.dump.partitions.size() == 1) {
+    opened.host = HVD_TRY(LinuxGuest::open(opened.dump.partitions.front()));
+    for (Image& image : opened.host->vm_images()) {
+      names += " " + printable(image.name);
+      if (image.name == options.partition) opened.vm = std::move(image);
+    }
+  }
+  if (opened.vm) return {};
+  return Error{ErrorCode::kNotFound, options.dump + " holds no partition " + options.partition +
+                                         (names.empty() ? "" : "; its host ran" + names)};
+}
+
 Result<std::unique_ptr<Opened>> open_guest(const AnalyzeOptions& options) {
   const Keyring keys = HVD_TRY(Keyring::load(options.identities, options.passphrases));
   const std::string partition = HVD_TRY(choose_partition(options, keys));
   auto opened = std::make_unique<Opened>();
-  opened->dump = HVD_TRY(open_dump(options.dump, keys, partition));
+  auto dump = open_dump(options.dump, keys, partition);
+  if (dump) opened->dump = std::move(*dump);
+  else if (dump.error().code == ErrorCode::kNotFound && !options.partition.empty())
+    HVD_TRY(open_vm(options, keys, *opened));
+  else return std::move(dump).error();
   opened->guest = HVD_TRY(LinuxGuest::open(opened->image()));
   opened->guest->use_symbols(options.symbols);
   return opened;

@@ -1,6 +1,7 @@
 #include "analyzer/linux_report.h"
 #include "base/text.h"
 #include "guest/debuginfo/symbol_files.h"
+#include "guest/linux/vm_memory.h"
 
 namespace hvd {
 
@@ -63,6 +64,24 @@ const std::vector<LogRecord>& LinuxGuest::log() {
 const std::vector<Task>& LinuxGuest::tasks() {
   if (!tasks_) tasks_ = read_tasks(*kernel_, problems_);
   return *tasks_;
+}
+
+const std::vector<VirtualMachine>& LinuxGuest::virtual_machines() {
+  if (!virtual_machines_) virtual_machines_ = read_virtual_machines(*kernel_, modules_, problems_);
+  return *virtual_machines_;
+}
+
+std::vector<Image> LinuxGuest::vm_images() {
+  std::vector<Image> images;
+  for (const VirtualMachine& machine : virtual_machines()) {
+    Image image;
+    image.name = machine.name.empty() ? "pid-" + std::to_string(machine.pid) : machine.name;
+    image.memory = VmMemory::open(*kernel_, machine);
+    for (const VirtualCpu& cpu : machine.cpus) image.registers.push_back(cpu.registers);
+    image.facts = json{{"uuid", machine.uuid}}.dump(-1, ' ', false, json::error_handler_t::replace);
+    images.push_back(std::move(image));
+  }
+  return images;
 }
 
 Stack LinuxGuest::cpu_stack(unsigned cpu) const {

@@ -218,18 +218,14 @@ void report_linux(LinuxGuest& guest, const std::optional<ToldPanic>& told, json&
                         {"cpu", crash.cpu ? json(*crash.cpu) : json()},
                         {"time", crash.time_ns ? json(seconds(*crash.time_ns)) : json()}};
   partition["cpus"] = cpus_json(guest, stacks);
-  std::vector<std::string> vm_problems;
-  const auto machines = read_virtual_machines(kernel, guest.modules(), vm_problems);
-  if (!machines.empty()) partition["vms"] = vms_json(machines);
+  if (const auto& machines = guest.virtual_machines(); !machines.empty())
+    partition["vms"] = vms_json(machines);
   partition["tasks"] = tasks_json(guest);
   partition["modules"] = modules_json(guest);
   partition["log"] = log_json(guest);
   for (json& found : findings_json(guest, crash, stacks))
     partition["findings"].push_back(std::move(found));
   for (const std::string& problem : guest.problems()) {
-    partition["findings"].push_back(finding("warning", "damage", printable(problem)));
-  }
-  for (const std::string& problem : vm_problems) {
     partition["findings"].push_back(finding("warning", "damage", printable(problem)));
   }
 }

@@ -30,6 +30,11 @@ class LinuxGuest {
   const std::vector<linux_guest::Module>& modules() const { return modules_; }
   const std::vector<linux_guest::Task>& tasks();
   const linux_guest::Symbolizer& symbolizer() const { return *symbolizer_; }
+  /// Of a KVM host; empty for any other machine.
+  const std::vector<linux_guest::VirtualMachine>& virtual_machines();
+  /// The same as partitions of their own, whose memory is a part of this one's: they must not
+  /// outlive it.
+  std::vector<Image> vm_images();
   const std::vector<std::string>& problems() const { return problems_; }
 
   /// The stack of what CPU `cpu` was running, from its registers.
@@ -56,6 +61,7 @@ class LinuxGuest {
   mutable std::map<const linux_guest::Module*, std::unique_ptr<LineTable>> module_lines_;
   std::optional<std::vector<linux_guest::LogRecord>> log_;
   std::optional<std::vector<linux_guest::Task>> tasks_;
+  std::optional<std::vector<linux_guest::VirtualMachine>> virtual_machines_;
   std::vector<std::string> problems_;
 };
 

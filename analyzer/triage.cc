@@ -132,13 +132,20 @@ std::optional<ToldPanic> told_panic(const json& facts, json& partition) {
   return told;
 }
 
-void report_guest(const Image& image, const TriageOptions& options, json& partition) {
+void report_partition(const Image& image, const TriageOptions& options, bool with_vms,
+                      json& partitions);
+
+void report_guest(const Image& image, const TriageOptions& options, bool with_vms, json& partition,
+                  json& vms) {
   const json facts = parse_json_object(as_bytes(image.facts));
   const auto told = facts.is_object() ? told_panic(facts, partition) : std::nullopt;
   auto guest = LinuxGuest::open(image);
   if (guest) {
     (*guest)->use_symbols(options.symbols);
-    return report_linux(**guest, told, partition);
+    report_linux(**guest, told, partition);
+    if (!with_vms) return;
+    for (const Image& vm : (*guest)->vm_images()) report_partition(vm, options, false, vms);
+    return;
   }
   add_finding(partition, "warning", "os-unknown",
               "no operating system was recognised: " + guest.error().message);
@@ -148,19 +155,23 @@ void report_guest(const Image& image, const TriageOptions& options, json& partit
   if (told->cpu) partition["crash"]["cpu"] = *told->cpu;
 }
 
-json report_partition(const Image& image, const TriageOptions& options) {
-  json partition = empty_partition(image);
+// Adds the partition and, of a KVM host, its VMs: one level of them.
+void report_partition(const Image& image, const TriageOptions& options, bool with_vms,
+                      json& partitions) {
+  json partition = empty_partition(image), vms = json::array();
   for (const std::string& problem : image.problems) {
     add_finding(partition, image.locked ? "info" : "warning", image.locked ? "sealed" : "damage",
                 problem);
   }
-  if (!image.memory || image.memory->ranges().empty()) return partition;
-  if (image.role == Role::kHypervisor && image.facts.find("\"process\"") != std::string::npos) {
-    report_process(image, partition);
-  } else {
-    report_guest(image, options, partition);
+  if (image.memory && !image.memory->ranges().empty()) {
+    if (image.role == Role::kHypervisor && image.facts.find("\"process\"") != std::string::npos) {
+      report_process(image, partition);
+    } else {
+      report_guest(image, options, with_vms, partition, vms);
+    }
   }
-  return partition;
+  partitions.push_back(std::move(partition));
+  for (json& vm : vms) partitions.push_back(std::move(vm));
 }
 
 }  // namespace
@@ -176,7 +187,7 @@ json triage(const OpenedDump& dump, const TriageOptions& options) {
                 {"problems", printable_all(dump.problems)}}},
               {"partitions", json::array()}};
   for (const Image& image : dump.partitions)
-    report["partitions"].push_back(report_partition(image, options));
+    report_partition(image, options, true, report["partitions"]);
   return report;
 }
 

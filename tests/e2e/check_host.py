@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import re
 import subprocess
@@ -20,7 +21,7 @@ from product import run
 
 # Prints what drgn finds on vm_list: by the address space 0's tree of memory slots, and each vCPU's VMCB.
 DRGN = """
-import json, sys, drgn
+import hashlib, json, sys, drgn
 from drgn.helpers.linux.list import list_for_each_entry
 from drgn.helpers.linux.rbtree import rbtree_inorder_for_each_entry
 from drgn.helpers.linux.mm import access_remote_vm
@@ -46,13 +47,48 @@ for kvm in list_for_each_entry('struct kvm', prog['vm_list'].address_of_(), 'vm_
     registers |= {name: vcpu.arch.regs[prog['VCPU_REGS_' + name.upper()]].value_()
                   for name in ('rbx', 'rcx', 'rdx', 'rbp', 'rsi', 'rdi')}
     registers |= {'gs_base': save.gs.base.value_(), 'cs': save.cs.selector.value_(), 'tr_base': save.tr.base.value_()}
-    vms.append({'pid': kvm.userspace_pid.value_(), 'memory': memory * 4096, 'line': line.split(chr(0)),
+    pages = []
+    for s in rbtree_inorder_for_each_entry('struct kvm_memory_slot', slots.gfn_tree.address_of_(), node):
+        for at in range(0, s.npages.value_(), max(1, s.npages.value_() // 7)):
+            try: page = access_remote_vm(mm, s.userspace_addr + at * 4096, 4096)
+            except (drgn.FaultError, ValueError): page = b''
+            pages.append([(s.base_gfn.value_() + at) * 4096, hashlib.sha256(page).hexdigest() if page else None])
+    vms.append({'pages': pages, 'pid': kvm.userspace_pid.value_(), 'memory': memory * 4096, 'line': line.split(chr(0)),
                 'vcpu_pid': vcpu.pid.numbers[0].nr.value_(), 'registers': registers})
 def name(frame):  # code without DWARF has a symbol only
     return frame.name or frame.symbol().name
 stack = [[f.pc, name(f)] for f in prog.stack_trace(1) if f.pc >> 63 and not f.is_inline]
 print(json.dumps({'vms': vms, 'stack': stack}))
 """
+
+
+def _check_guest(name: str, guest: dict[str, Any], release: str, vmcore: Path, compared: Comparison) -> None:
+    """A guest inside the host's memory is opened as one that was captured by itself."""
+    compared.equal((guest["os"]["release"], guest["crash"]["kind"]), (release, "none"), f"{name}: release, crash")
+    line = next((r["text"] for r in guest["log"] if r["text"].startswith("Command line:")), "")
+    compared.that(line.endswith(f"tenant={name}"), f"{name}: its log is its own: {line}")
+    stack = guest["cpus"][0]["stack"]
+    compared.that(len(stack) > 3 and all(f["reliable"] for f in stack), f"{name}: stack {[f['symbol'] for f in stack]}")
+    compared.that({1} < {task["pid"] for task in guest["tasks"]}, f"{name}: {len(guest['tasks'])} tasks")
+    address = run("hvdump-analyze", "read", vmcore, "saved_command_line", "8", "--json", "--partition", name).stdout
+    pointer = int.from_bytes(bytes.fromhex(json.loads(address)["bytes"]), "little")
+    text = run("hvdump-analyze", "read", vmcore, hex(pointer), "64", "--json", "--partition", name).stdout
+    said = bytes.fromhex(json.loads(text)["bytes"]).split(b"\0")[0].decode()
+    compared.that(said.endswith(f"tenant={name}"), f"{name}: saved_command_line: {said}")
+
+
+def _check_pages(name: str, pages: list[list[Any]], vmcore: Path, compared: Comparison) -> None:
+    """The guest's pages are those that drgn reads through the VMM process, and absent where it reads none."""
+    different, there = [], 0
+    for address, digest in pages:
+        done = run("hvdump-analyze", "read", vmcore, hex(address), "4096", "--physical", "--json", "--partition", name,
+                   expect=None)
+        ours = hashlib.sha256(bytes.fromhex(json.loads(done.stdout)["bytes"])).hexdigest() if done.stdout else None
+        there += ours is not None
+        if ours != digest:
+            different.append(hex(address))
+    compared.equal(different, [], f"{name}: pages that differ, of {len(pages)}, {there} of them there")
+    compared.that(there > 5, f"{name}: enough of them are there")
 
 
 def check(folder: Path, compared: Comparison) -> int:
@@ -75,6 +111,10 @@ def check(folder: Path, compared: Comparison) -> int:
         cpu = vm["cpus"][0]["registers"]
         compared.that(int(cpu["rip"], 16) >> 63 and int(cpu["cr3"], 16) < vm["memory_bytes"],
                       f"{vm['name']}: in its kernel, by page tables in its memory: {cpu['rip']}, {cpu['cr3']}")
+    guests = {p["name"]: p for p in report["partitions"][1:]}
+    compared.equal(sorted(guests), sorted(GUESTS), "the guests' own reports")
+    for name, guest in guests.items():
+        _check_guest(name, guest, facts["release"], folder / "vmcore", compared)
     if not kernel.has_debug_info:
         compared.note("not compared with drgn: no debug package (scripts/fetch-kernels --dbg)")
         return compared.verdict()
@@ -97,6 +137,7 @@ def check(folder: Path, compared: Comparison) -> int:
         compared.equal((ours["pid"], ours["memory_bytes"]), (vm["pid"], vm["memory"]), f"{name}: pid, memory")
         cpu = ours["cpus"][0]
         compared.equal((len(ours["cpus"]), cpu["pid"]), (1, vm["vcpu_pid"]), f"{name}: vCPUs, its thread")
+        _check_pages(name, vm["pages"], folder / "vmcore", compared)
         registers = {n: int(value, 16) for n, value in cpu["registers"].items()}
         compared.equal({n: registers.get(n) for n in vm["registers"]}, vm["registers"], f"{name}: registers")
     compared.equal(len(theirs["vms"]), len(GUESTS), "guests that drgn sees")
