@@ -135,7 +135,7 @@ class Reader {
     return walk_xarray(kernel_, kvm + array.offset, kMaxVcpus,
                        [&](std::uint64_t, std::uint64_t entry) {
                          auto cpu = vcpus_.read(VirtAddr{entry});
-                         if (cpu) out.push_back(std::move(*cpu));
+                         if (cpu) out.push_back(*cpu);
                          else
                            problems.push_back("a vCPU at " + hex(entry) +
                                               " cannot be read: " + cpu.error().message);
