@@ -11,16 +11,15 @@ constexpr std::size_t kMaxPieces = 4u << 20;  // 16 GiB of scattered pages, more
 
 }  // namespace
 
-std::shared_ptr<const VmMemory> VmMemory::open(const Kernel& host, const VirtualMachine& machine) {
-  const PhysicalMemory& memory = host.memory().physical();
-  std::shared_ptr<VmMemory> out(new VmMemory(memory));
-  const PageTables tables(memory, machine.page_table_root, host.memory().tables().five_level());
-  for (const MemorySlot& slot : machine.slots) {
+std::shared_ptr<const VmMemory> VmMemory::open(const PhysicalMemory& host, const PageTables& vmm,
+                                               const std::vector<MemorySlot>& slots) {
+  std::shared_ptr<VmMemory> out(new VmMemory(host));
+  for (const MemorySlot& slot : slots) {
     out->ranges_.push_back(slot.range);
     std::size_t unreadable = 0;
     const std::size_t left = kMaxPieces - std::min(kMaxPieces, out->pieces_.size());
     for (const PageMapping& mapped :
-         tables.mappings(slot.host, slot.host + (slot.range.size - 1), left, unreadable)) {
+         vmm.mappings(slot.host, slot.host + (slot.range.size - 1), left, unreadable)) {
       const PhysAddr guest = slot.range.begin + (mapped.virt - slot.host);
       out->pieces_.push_back({{guest, mapped.size}, mapped.phys});
     }

@@ -11,9 +11,11 @@ namespace hvd::linux_guest {
 
 class VmMemory final : public PhysicalMemory {
  public:
-  /// The host's memory must outlive the result. Pages that the VMM's page tables do not map (never
-  /// touched, swapped out, or only in the page cache of a shared file) are absent as unreadable.
-  static std::shared_ptr<const VmMemory> open(const Kernel& host, const VirtualMachine& machine);
+  /// `host` must outlive the result. Pages that the VMM's page tables do not map (never touched,
+  /// swapped out, or only in the page cache of a shared file) are absent as unreadable. Of slots
+  /// that overlap, which KVM does not allow, the one that begins last counts.
+  static std::shared_ptr<const VmMemory> open(const PhysicalMemory& host, const PageTables& vmm,
+                                              const std::vector<MemorySlot>& slots);
 
   const std::vector<PhysRange>& ranges() const override { return ranges_; }
   Extent extent_at(PhysAddr at) const override;

@@ -9,7 +9,6 @@ ORC tables that the kernel keeps in memory, as the kernel itself does, and hands
 
 from __future__ import annotations
 
-import itertools
 import json
 import struct
 import sys
@@ -96,15 +95,22 @@ def _text_of(module: drgn.Object) -> tuple[int, int]:
 
 
 def _frames(trace: drgn.StackTrace) -> list[Frame]:
+    """Those with a program counter: where drgn cannot go on it may add frames of nothing."""
     frames = []
     for frame in trace:
+        try:
+            pc = frame.pc
+        except LookupError:
+            break
+        if pc == 0:
+            break
         name = frame.name
         if name is None:
             try:
                 name = frame.symbol().name
             except LookupError:
                 name = None
-        frames.append({"name": name, "inlined": frame.is_inline, "pc": frame.pc, "module": None})
+        frames.append({"name": name, "inlined": frame.is_inline, "pc": pc, "module": None})
     return frames
 
 
@@ -117,8 +123,7 @@ def unwind(prog: drgn.Program, orc: Orc, start: Any) -> list[Frame]:
     frames: list[Frame] = []
     called_from = 0  # the return address where Orc handed over to drgn
     for _ in range(64):
-        # Where drgn cannot go on it may add frames of nothing.
-        found = list(itertools.takewhile(lambda frame: frame["pc"], _frames(trace)))
+        found = _frames(trace)
         # Where drgn knows nothing about a module's frame, its guess at the next one is worthless.
         unknown = (i for i, f in enumerate(found) if f["name"] is None and orc.find(f["pc"]))
         cut = next(unknown, len(found) - 1)
