@@ -35,6 +35,7 @@ void LinuxGuest::use_symbols(const std::vector<std::string>& places) {
 }
 
 const LineTable* LinuxGuest::lines_of(VirtAddr at) const {
+  if (!lines_ && module_files_.empty()) return nullptr;  // as for most: nothing to look for
   const Module* module = symbolizer_->module_of(at);
   if (!module) return lines_.get();
   const auto [entry, is_new] = module_lines_.try_emplace(module);
