@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+from pathlib import Path
 
 import referees
 from check_memory import mapped
@@ -14,6 +15,8 @@ from comparison import Comparison
 from images import build_module
 from product import Product, Skip
 from vmcore import ElfDump
+
+HERE = Path(__file__).resolve().parent
 
 
 def check_gdb(product: Product, compared: Comparison) -> None:
@@ -75,8 +78,10 @@ def check_crash(product: Product, compared: Comparison) -> None:
     compared.equal(lost[:5], [], f"of {len(ours)} lines of our log, not in crash's")
     for cpu in product.guest["cpus"]:
         task = cpu["task"]
+        # In the middle of a switch, ps already shows the next one.
+        switching = any(f.get("symbol") == "__schedule" for f in cpu["stack"])
         compared.that(re.search(rf"^> +{task['pid']} .*{re.escape(task['comm'])}", said["ps"], re.MULTILINE) or
-                      task["pid"] == 0, f"ps shows {task['pid']} {task['comm']} as running", said["ps"])
+                      task["pid"] == 0 or switching, f"ps shows {task['pid']} {task['comm']} as running", said["ps"])
     if product.scenario != "idle":
         # crash shows stale frames among the right ones, and loses its way at the jump to the IRQ stack.
         before_jump, jump, _ = said["bt"].partition("--- <IRQ stack>")
@@ -98,16 +103,16 @@ def check_drgn(product: Product, compared: Comparison) -> None:
               "try: prog.load_debug_info(sys.argv[2:])\n"
               "except drgn.MissingDebugInfoError as e: print(e, file=sys.stderr)\n"
               "out = []\n"
-              "from drgn.helpers.linux.percpu import per_cpu\n"
+              "from drgn_frames import current\n"
               "for cpu in range(int(prog['nr_cpu_ids'])):\n"
-              "    task = per_cpu(prog['runqueues'], cpu).curr\n"
+              "    task = current(prog, cpu)\n"
               "    try: pcs = [f.pc for f in prog.stack_trace(task) if f.pc >> 63]\n"
               "    except (ValueError, LookupError) as e: pcs = str(e)\n"
               "    out.append([task.pid.value_(), task.comm.string_().decode(), pcs])\n"
               "print(json.dumps({'release': prog['init_uts_ns'].name.release.string_().decode(), 'cpus': out}))\n")
     done = subprocess.run(["/usr/bin/python3", "-c", script, product.elf, product.vmlinux, *product.modules],
                           capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "DRGN_PREFER_ORC_UNWINDER": "1"})
+                          env={**os.environ, "DRGN_PREFER_ORC_UNWINDER": "1", "PYTHONPATH": str(HERE)})
     if "No module named 'drgn'" in done.stderr:
         raise Skip("drgn is not installed (Debian package python3-drgn)")
     if not compared.that(done.returncode == 0, "drgn opens the core and walks its stacks", done.stderr):

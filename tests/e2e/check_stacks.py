@@ -106,7 +106,12 @@ def check_against_drgn(product: Product, compared: Comparison) -> None:
 
 
 def _compare(stack: list[OURS], frames: list[Frame], whose: str, compared: Comparison) -> None:
-    compared.equal(_text(our_frames(stack)), _text(kernel_frames(frames)), f"stack of {whose}")
+    ours, theirs = _text(our_frames(stack)), _text(kernel_frames(frames))
+    if theirs and theirs[-1].startswith("__schedule@") and len(ours) > len(theirs):
+        # Nothing begins in __schedule().  Its frame is found by rbp, which drgn 0.0.22 loses where an NMI came in.
+        compared.note(f"drgn goes no further than __schedule(): {ours[len(theirs):]}")
+        ours = ours[:len(theirs)]
+    compared.equal(ours, theirs, f"stack of {whose}")
 
 
 def _text(frames: list[tuple[int, str]]) -> list[str]:

@@ -114,6 +114,14 @@ def _frames(trace: drgn.StackTrace) -> list[Frame]:
     return frames
 
 
+def current(prog: drgn.Program, cpu: int) -> drgn.Object:
+    """The task whose stack the CPU is on.  In the middle of a switch the run queue names the next one already."""
+    try:
+        return per_cpu(prog["pcpu_hot"], cpu).current_task  # 6.2 to 6.14
+    except KeyError:
+        return per_cpu(prog["current_task"], cpu)
+
+
 def unwind(prog: drgn.Program, orc: Orc, start: Any) -> list[Frame]:
     """drgn's frames, and Orc's where drgn stops."""
     try:
@@ -180,7 +188,7 @@ def main() -> None:
     cpus = []
     # From the notes' registers.  stack_trace(task) would need pr_pid in the note to be the task's.
     for cpu, registers in enumerate(ElfDump(Path(core)).cpu_registers()):
-        task = per_cpu(prog["runqueues"], cpu).curr
+        task = current(prog, cpu)
         start = drgn.Object.from_bytes_(prog, "struct pt_regs", registers)
         cpus.append({"cpu": cpu, "pid": task.pid.value_(), "comm": task.comm.string_().decode(),
                      "frames": unwind(prog, orc, start)})
