@@ -77,9 +77,7 @@ std::vector<Image> LinuxGuest::vm_images() {
   for (const VirtualMachine& machine : virtual_machines()) {
     Image image;
     image.name = machine.name.empty() ? "pid-" + std::to_string(machine.pid) : machine.name;
-    const PhysicalMemory& memory = kernel_->memory().physical();
-    const PageTables vmm(memory, machine.page_table_root, kernel_->memory().tables().five_level());
-    image.memory = VmMemory::open(memory, vmm, machine.slots);
+    image.memory = VmMemory::open(*kernel_, machine, image.problems);
     for (const VirtualCpu& cpu : machine.cpus) image.registers.push_back(cpu.registers);
     image.facts = json{{"uuid", machine.uuid}}.dump(-1, ' ', false, json::error_handler_t::replace);
     images.push_back(std::move(image));

@@ -45,13 +45,13 @@ class Reader {
     out.struct_at = at;
     const std::uint64_t pid = HVD_TRY(field("kvm", at, "userspace_pid"));
     out.pid = static_cast<std::int32_t>(pid);
-    const VirtAddr mm{HVD_TRY(field("kvm", at, "mm"))};
+    out.mm = VirtAddr{HVD_TRY(field("kvm", at, "mm"))};
     const auto complain = [&](const char* what, const Result<void>& done) {
       if (!done)
         problems.push_back("VM of process " + std::to_string(out.pid) + ": " + what + ": " +
                            done.error().message);
     };
-    complain("its process", process(mm, out));
+    complain("its process", process(out.mm, out));
     complain("its memory", slots(at, out.slots));
     complain("its vCPUs", cpus(at, out.cpus, problems));
     return out;
@@ -132,12 +132,12 @@ class Reader {
                     std::vector<std::string>& problems) const {
     // An xarray since v5.17 ("KVM: Convert the kvm->vcpus array to a xarray").
     const Member array = HVD_TRY(types_.member("kvm", "vcpu_array"));
-    return walk_xarray(kernel_, kvm + array.offset, kMaxVcpus,
-                       [&](std::uint64_t, std::uint64_t entry) {
-                         auto cpu = vcpus_.read(VirtAddr{entry});
+    return walk_xarray(kernel_, kvm + array.offset, 0, kMaxVcpus, kMaxVcpus,
+                       [&](const XarrayEntry& entry) {
+                         auto cpu = vcpus_.read(VirtAddr{entry.value});
                          if (cpu) out.push_back(*cpu);
                          else
-                           problems.push_back("a vCPU at " + hex(entry) +
+                           problems.push_back("a vCPU at " + hex(entry.value) +
                                               " cannot be read: " + cpu.error().message);
                          return true;
                        });

@@ -34,6 +34,7 @@ struct VirtualMachine {
   std::int32_t pid = 0;                   // of the VMM process
   std::vector<std::string> command_line;  // of the VMM process; empty when it cannot be read
   std::string name, uuid;                 // out of QEMU's -name and -uuid; may be empty
+  VirtAddr mm;                            // struct mm_struct of the VMM process
   PhysAddr page_table_root;               // of the VMM process
   std::vector<MemorySlot> slots;          // of address space 0, by guest-physical address
   std::vector<VirtualCpu> cpus;

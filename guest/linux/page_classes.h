@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "guest/linux/kernel.h"
+#include "guest/linux/page_structs.h"
 
 namespace hvd::linux_guest {
 
@@ -22,20 +22,9 @@ class PageClassifier {
   std::vector<PageClass> classify(std::uint64_t first, std::size_t count) const;
 
  private:
-  PageClassifier(const PhysicalMemory& memory, PageTables tables)
-      : memory_(&memory), tables_(tables) {}
-  Result<void> read_layout(const Kernel& kernel);
-  PageClass of(ByteView page_struct) const;
+  explicit PageClassifier(PageStructs pages) : pages_(std::move(pages)) {}
 
-  const PhysicalMemory* memory_;
-  PageTables tables_;
-  VirtAddr vmemmap_;
-  std::uint64_t page_size_ = 0;  // of struct page
-  std::uint64_t flags_at_ = 0, mapping_at_ = 0, compound_at_ = 0, type_at_ = 0;
-  std::optional<unsigned> reserved_bit_, slab_bit_;
-  std::optional<std::uint64_t> slab_type_,
-      table_type_;  // values of page_type's top byte; of older kernels, its bits
-  bool type_is_byte_ = false;
+  PageStructs pages_;
   std::vector<PhysRange> kernel_mapped_;
 };
 

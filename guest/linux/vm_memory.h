@@ -1,37 +1,53 @@
 // VmMemory: a virtual machine's physical memory inside its host's, by KVM's memory slots and the
-// page tables of the VMM process.
+// memory of the VMM process.
 #pragma once
 
 #include <memory>
 #include <vector>
 
+#include "base/lru_cache.h"
 #include "guest/linux/kvm.h"
+#include "guest/linux/process_memory.h"
 
 namespace hvd::linux_guest {
 
 class VmMemory final : public PhysicalMemory {
  public:
-  /// `host` must outlive the result. Pages that the VMM's page tables do not map (never touched,
-  /// swapped out, or only in the page cache of a shared file) are absent as unreadable. Of slots
-  /// that overlap, which KVM does not allow, the one that begins last counts.
-  static std::shared_ptr<const VmMemory> open(const PhysicalMemory& host, const PageTables& vmm,
-                                              const std::vector<MemorySlot>& slots);
+  /// `vmm` and what it reads from must outlive the object. Where a page lies is found out when it
+  /// is asked for and kept for a bounded number of pages, so that memory in use does not grow with
+  /// the VM. Pages that are not in the host's memory (swapped out, or never read from a file) are
+  /// absent as unreadable; those never written to are zero. Of slots that overlap, which KVM does
+  /// not allow, the one that begins first counts.
+  VmMemory(std::shared_ptr<const ProcessMemory> vmm, std::vector<MemorySlot> slots);
+  /// Of a VM of the host `kernel`, which must outlive the result. When the VMM's memory areas
+  /// cannot be read, `problems` says so.
+  static std::shared_ptr<const VmMemory> open(const Kernel& kernel, const VirtualMachine& machine,
+                                              std::vector<std::string>& problems);
 
   const std::vector<PhysRange>& ranges() const override { return ranges_; }
   Extent extent_at(PhysAddr at) const override;
 
- private:
-  struct Piece {
-    PhysRange range;  // of the guest
-    PhysAddr host;
-  };
-  explicit VmMemory(const PhysicalMemory& host) : host_(host) {}
-  Result<std::size_t> read_some(PhysAddr at, MutableBytes out) const override;
-  const Piece* piece_at(PhysAddr at) const;
+  /// Where the guest's page at `at` is on the host; kUnreadable when it is not there.
+  Result<PhysAddr> host_address(PhysAddr at) const;
 
-  const PhysicalMemory& host_;
+  const ProcessMemory& vmm() const { return *vmm_; }
+
+ private:
+  // A window is kWindow bytes of a slot, aligned to that in the guest.
+  using Window = std::vector<ProcessRun>;
+  struct Place {
+    std::shared_ptr<const Window> window;  // keeps `run` alive
+    const ProcessRun* run = nullptr;
+    std::uint64_t offset = 0;  // in the run
+  };
+  Result<std::size_t> read_some(PhysAddr at, MutableBytes out) const override;
+  const MemorySlot* slot_at(PhysAddr at) const;
+  Place place_of(const MemorySlot& slot, PhysAddr at) const;
+
+  const std::shared_ptr<const ProcessMemory> vmm_;
+  std::vector<MemorySlot> slots_;  // sorted, not overlapping
   std::vector<PhysRange> ranges_;
-  std::vector<Piece> pieces_;  // sorted
+  mutable LruCache<std::uint64_t, Window> windows_;  // by guest address
 };
 
 }  // namespace hvd::linux_guest

@@ -52,6 +52,21 @@ Result<PhysAddr> PageTables::translate(VirtAddr at) const {
   return Error{ErrorCode::kNotMapped, hex(at.value) + " is not mapped"};
 }
 
+Result<PageTables::AbsentEntry> PageTables::absent_entry(VirtAddr at) const {
+  PhysAddr table = root_;
+  for (unsigned level = five_level_ ? 5 : 4; level >= 1; --level) {
+    const std::uint64_t index = (at.value >> shift(level)) & 511;
+    const std::uint64_t entry =
+        HVD_TRY(with_context(memory_->read<le64>(table + index * 8), "page table"));
+    const std::uint64_t span = std::uint64_t{1} << shift(level);
+    const std::uint64_t offset = at.value & (span - 1);
+    if (!(entry & kPresent)) return AbsentEntry{entry, span - offset, offset};
+    if (level == 1 || (level <= 3 && (entry & kLargePage))) break;
+    table = PhysAddr{entry & kAddressMask};
+  }
+  return Error{ErrorCode::kNotFound, hex(at.value) + " is mapped"};
+}
+
 struct PageTables::Walk {
   std::uint64_t from, to;
   std::size_t limit;

@@ -29,6 +29,15 @@ class PageTables {
   /// kNotMapped when the tables say no, the memory's own error when a table is not there.
   Result<PhysAddr> translate(VirtAddr at) const;
 
+  /// Why `at` is not mapped: the entry without its present bit that ends the walk, and how many
+  /// bytes from `at` on it speaks for. kNotFound when `at` is mapped.
+  struct AbsentEntry {
+    std::uint64_t value = 0;  // what the operating system keeps there; 0 when nothing ever was
+    std::uint64_t size = 0;
+    std::uint64_t offset = 0;  // of `at` in what the entry speaks for
+  };
+  Result<AbsentEntry> absent_entry(VirtAddr at) const;
+
   /// All mappings of [from, to], in order, runs that continue each other in both spaces and have
   /// the same rights joined. Tables that cannot be read are counted in `unreadable`; after `limit`
   /// mappings it stops and `unreadable` counts one more.

@@ -3,7 +3,9 @@
 // tables, symbols, types, log, tasks, modules and stacks.
 #include "guest/linux/crash.h"
 #include "guest/linux/kvm.h"
+#include "guest/linux/maple_tree.h"
 #include "guest/linux/tasks.h"
+#include "guest/linux/vm_areas.h"
 #include "guest/linux/xarray.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/fuzz_guest.h"
@@ -53,9 +55,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     (void)unwinder.from_sleeping(tasks[i].saved_sp);
   if (!tasks.empty()) {
     // Any memory may be taken for an xarray, and a hostile one must not hold a walk up.
-    (void)walk_xarray(**kernel, tasks.front().struct_at, 1000, [](auto, auto) {
+    (void)
+        walk_xarray(**kernel, tasks.front().struct_at, 0, ~std::uint64_t{0}, 1000, [](const auto&) {
+          return true;
+        }).has_value();
+    (void)walk_maple_tree(**kernel, tasks.front().struct_at, 1000, [](auto) {
       return true;
     }).has_value();
+    (void)read_vm_areas(**kernel, tasks.front().struct_at).has_value();
   }
   (void)read_virtual_machines(**kernel, modules, problems);
   for (std::size_t i = 0; i < std::min<std::size_t>(modules.size(), 4); ++i) {

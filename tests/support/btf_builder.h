@@ -111,6 +111,16 @@ inline Bytes kernel_btf(bool old_orc = false) {
                  {"arch", "mod_arch_specific", 168}});
   btf.structure("xarray", 16, {{"xa_flags", "u32", 4}, {"xa_head", "ptr", 8}});
   btf.structure("xa_node", 544, {{"shift", "u8", 3}, {"slots", "ptr[64]", 32}});
+  btf.structure("maple_tree", 16, {{"ma_root", "ptr", 8}});
+  btf.structure("maple_range_64", 256, {{"pivot", "ptr[15]", 8}, {"slot", "ptr[16]", 128}});
+  btf.structure("maple_arange_64", 256, {{"pivot", "ptr[9]", 8}, {"slot", "ptr[10]", 80}});
+  btf.structure("mm_struct", 64, {{"mm_mt", "maple_tree", 16}});
+  btf.structure("vm_area_struct", 64,
+                {{"vm_start", "u64", 0},
+                 {"vm_end", "u64", 8},
+                 {"vm_flags", "u64", 24},
+                 {"vm_pgoff", "u64", 32},
+                 {"vm_file", "ptr", 40}});
   if (old_orc) {  // until v6.3
     btf.structure("orc_entry", 6,
                   {{"sp_offset", "u16", 0},

@@ -25,7 +25,11 @@ struct Host {
     for (const std::uint64_t at : {0x5000u, 0x6000u, 0x9000u, 0x800000u})
       memory.write_u64(PhysAddr{at}, at);
   }
-  std::shared_ptr<const VmMemory> open() { return VmMemory::open(memory, vmm.tables(), slots); }
+  std::vector<VmArea> areas;
+  std::shared_ptr<const VmMemory> open() {
+    auto process = std::make_shared<ProcessMemory>(memory, vmm.tables(), areas, nullptr);
+    return std::make_shared<VmMemory>(std::move(process), slots);
+  }
 };
 
 TEST(VmMemory, ReadsThroughTheVmmsPageTables) {

@@ -18,6 +18,8 @@ struct Machine {
   Image image;
   std::unique_ptr<Kernel> kernel;
   VirtAddr array = builder.place(16);
+  std::uint64_t first = 0, last = ~std::uint64_t{0};
+  std::vector<std::uint64_t> heads;
 
   /// A node, as an entry of its parent.
   std::uint64_t node(std::uint8_t shift, const std::map<unsigned, std::uint64_t>& slots) {
@@ -37,8 +39,9 @@ struct Machine {
       kernel = Kernel::open(image).value();
     }
     std::vector<std::pair<std::uint64_t, std::uint64_t>> seen;
-    HVD_TRY(walk_xarray(*kernel, array, limit, [&](std::uint64_t index, std::uint64_t entry) {
-      seen.emplace_back(index, entry);
+    HVD_TRY(walk_xarray(*kernel, array, first, last, limit, [&](const XarrayEntry& entry) {
+      seen.emplace_back(entry.index, entry.value);
+      heads.push_back(entry.head);
       return seen.size() < stop_after;
     }));
     return seen;
@@ -61,13 +64,35 @@ TEST(XArray, AnEmptyOneHasNone) {
 
 TEST(XArray, EntriesComeByIndexThroughAllLevels) {
   Machine machine;
-  // Values (lowest bit 1) are entries; zero, retry (258) and sibling (2) entries are none.
-  const std::uint64_t low = machine.node(0, {{0, 0x1000}, {5, 0x2000}, {6, 258}, {7, 2}});
+  // Values (lowest bit 1) are entries; zero and retry (258) entries are none.
+  const std::uint64_t low = machine.node(0, {{0, 0x1000}, {5, 0x2000}, {6, 258}});
   const std::uint64_t high = machine.node(0, {{63, 0x77}});
   const auto found = machine.walk(machine.node(6, {{0, low}, {2, high}, {3, 0x3000}}));
   ASSERT_THAT(found, Succeeds());
   EXPECT_THAT(*found, ElementsAre(Pair(0u, 0x1000u), Pair(5u, 0x2000u), Pair(2 * 64 + 63u, 0x77u),
                                   Pair(3 * 64u, 0x3000u)));
+}
+
+TEST(XArray, SiblingsAreTheEntryTheyStandFor) {
+  Machine machine;
+  // Slots 8 to 11 hold one entry: the three behind it name its slot.  One that names a slot behind
+  // itself is none.
+  const auto found = machine.walk(machine.node(
+      0, {{8, 0x1000}, {9, 8 << 2 | 2}, {10, 8 << 2 | 2}, {11, 8 << 2 | 2}, {12, 20 << 2 | 2}}));
+  ASSERT_THAT(found, Succeeds());
+  EXPECT_THAT(*found, ElementsAre(Pair(8u, 0x1000u), Pair(9u, 0x1000u), Pair(10u, 0x1000u),
+                                  Pair(11u, 0x1000u)));
+  EXPECT_THAT(machine.heads, ElementsAre(8u, 8u, 8u, 8u));
+}
+
+TEST(XArray, OnlyWhatWasAskedFor) {
+  Machine machine;
+  const std::uint64_t low = machine.node(0, {{1, 0x1000}, {60, 0x2000}});
+  machine.first = 2, machine.last = 64 + 7;
+  const auto found = machine.walk(
+      machine.node(6, {{0, low}, {1, machine.node(0, {{7, 0x3000}, {8, 0x4000}})}, {2, 0x5000}}));
+  ASSERT_THAT(found, Succeeds());
+  EXPECT_THAT(*found, ElementsAre(Pair(60u, 0x2000u), Pair(64 + 7u, 0x3000u)));
 }
 
 TEST(XArray, StopsWhenTold) {
