@@ -164,7 +164,7 @@ void report_partition(const Image& image, const TriageOptions& options, bool wit
                 problem);
   }
   if (image.memory && !image.memory->ranges().empty()) {
-    if (image.role == Role::kHypervisor && image.facts.find("\"process\"") != std::string::npos) {
+    if (is_process(image)) {
       report_process(image, partition);
     } else {
       report_guest(image, options, with_vms, partition, vms);

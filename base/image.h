@@ -25,4 +25,7 @@ struct Image {
   std::vector<std::string> problems;  // damage met while opening
 };
 
+/// Whether it is the memory of a process, by process addresses, rather than that of a machine.
+bool is_process(const Image& image);
+
 }  // namespace hvd

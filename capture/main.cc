@@ -1,5 +1,6 @@
 // hvdump-capture: writes dumps.
 #include "base/command_line.h"
+#include "capture/machine_command.h"
 #include "capture/qemu_command.h"
 
 int main(int argc, char** argv) {
@@ -9,5 +10,6 @@ int main(int argc, char** argv) {
   hvd::set_up_app(app);
   hvd::CommandOutcome outcome = hvd::ExitCode::kDone;
   hvd::add_qemu_command(app, outcome);
+  hvd::add_machine_command(app, outcome);
   return hvd::run_command_line(app, argc, argv, outcome);
 }

@@ -1,22 +1,17 @@
 #include "capture/qemu_command.h"
 
-#include <sys/utsname.h>
-
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 
-#include "base/byte_source.h"
 #include "base/text.h"
-#include "base/version.h"
-#include "capture/interrupt.h"
 #include "capture/pipeline.h"
 #include "capture/policy.h"
 #include "capture/process_partition.h"
 #include "capture/qemu_guest.h"
+#include "capture/session.h"
 #include "capture/source_memory.h"
-#include "decrypt/keyring.h"
 #include "guest/linux/page_classes.h"
 
 namespace hvd {
@@ -30,72 +25,11 @@ struct Named {
   std::string value;
 };
 
-Result<Named> split_named(const std::string& text, const std::string& option) {
-  const std::size_t mark = text.find('=');
-  if (mark == std::string::npos || mark == 0 || mark + 1 == text.size()) {
-    return Error{ErrorCode::kInvalidArgument, option + " " + text + ": expected NAME=VALUE"};
-  }
-  return Named{text.substr(0, mark), text.substr(mark + 1)};
-}
-
-Result<Policy> build_policy(const QemuOptions& options) {
-  Policy policy;
-  if (!options.policy.empty()) {
-    const std::string text = HVD_TRY(read_text_file(options.policy, 1u << 20));
-    policy = HVD_TRY(with_context(Policy::parse(text), options.policy));
-  }
-  const auto add = [&policy](const std::string& name, Recipient recipient) {
-    if (name == "hypervisor") return policy.add_hypervisor_recipient(std::move(recipient));
-    PolicyRule rule;
-    rule.match = name;
-    rule.policy.recipients.push_back(std::move(recipient));
-    policy.add(std::move(rule));
-  };
-  for (const std::string& text : options.recipients) {
-    const Named named = HVD_TRY(split_named(text, "--recipient"));
-    const X25519Recipient recipient =
-        HVD_TRY(with_context(parse_recipient(named.value), "--recipient " + text));
-    add(named.name, recipient);
-  }
-  for (const std::string& text : options.passphrases) {
-    const Named named = HVD_TRY(split_named(text, "--passphrase"));
-    std::string words = HVD_TRY(read_text_file(named.value, 4096));
-    auto passphrase = with_context(parse_passphrase_file(words), named.value);
-    sodium_memzero(words.data(), words.size());
-    if (!passphrase) return std::move(passphrase).error();
-    add(named.name, std::move(*passphrase));
-  }
-  for (const std::string& name : options.stateless) {
-    PolicyRule rule;
-    rule.match = name;
-    rule.policy.stateless = true;
-    policy.add(std::move(rule));
-  }
-  return policy;
-}
-
-Result<format::SigningKey> load_signing_key(const std::string& path) {
-  if (path.empty()) return format::SigningKey::generate();
-  const std::string text = HVD_TRY(read_text_file(path, 4096));
-  return with_context(format::SigningKey::parse(text), path);
-}
-
-std::string agent_json() {
-  utsname host{};
-  ::uname(&host);
-  return json{{"agent", "hvdump-capture qemu"},
-              {"version", kVersion},
-              {"host", host.nodename},
-              {"host_kernel", host.release}}
-      .dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
 // The run over all guests: what goes wrong with one is told, recorded in the dump, and does not
 // stop the others.
 class Capture {
  public:
-  Capture(format::DumpWriter& dump, const Policy& policy, unsigned threads)
-      : dump_(dump), policy_(policy), threads_(threads) {}
+  explicit Capture(CaptureSession& session) : session_(session) {}
 
   Result<void> guest(const Named& vm) {
     auto connected = QemuGuest::connect(vm.value);
@@ -103,7 +37,8 @@ class Capture {
     QemuGuest& guest = **connected;
     auto facts = guest.machine_facts();
     if (!facts) return not_written(vm.name, PartitionState::kFailed, facts.error().message);
-    const PartitionPolicy policy = policy_.for_guest(vm.name, (*facts)["uuid"].get<std::string>());
+    const PartitionPolicy policy =
+        session_.policy().for_guest(vm.name, (*facts)["uuid"].get<std::string>());
     (*facts)["address_space"] = "physical";
     if (policy.stateless) {
       HVD_TRY(not_written(vm.name, PartitionState::kStateless, policy.note));
@@ -116,33 +51,12 @@ class Capture {
     return whole_guest(vm.name, guest, policy, std::move(*facts));
   }
 
-  bool damaged() const { return damaged_; }
-
  private:
-  void complain(const std::string& name, const std::string& what) {
-    std::fprintf(stderr, "%s: %s\n", printable(name).c_str(), printable(what, true).c_str());
-    damaged_ = true;
-  }
+  void complain(const std::string& name, const std::string& what) { session_.complain(name, what); }
 
-  // A partition that says why it is empty. Its name and state are all there is, so nothing needs
-  // sealing.
   Result<void> not_written(const std::string& name, PartitionState state,
                            const std::string& reason) {
-    if (state == PartitionState::kFailed) complain(name, reason);
-    const auto partition =
-        HVD_TRY(dump_.begin_partition({.name = name, .role = Role::kGuest}, nullptr, {}));
-    return partition->end(state, reason, {});
-  }
-
-  Result<std::unique_ptr<PartitionWriter>> begin(const std::string& name, Role role,
-                                                 const PartitionPolicy& policy) {
-    format::PartitionInfo info{.name = name, .role = role, .codec = policy.codec};
-    if (policy.recipients.empty()) return dump_.begin_partition(info, nullptr, {});
-    PartitionKeys fresh = HVD_TRY(PartitionKeys::generate());
-    const auto keys = std::make_shared<const PartitionKeys>(std::move(fresh));
-    const auto slots =
-        HVD_TRY(make_key_slots(*keys, dump_.id(), dump_.next_partition(), policy.recipients));
-    return dump_.begin_partition(info, keys, slots);
+    return session_.not_written(name, Role::kGuest, state, reason);
   }
 
   Result<void> hypervisor_only(const std::string& name, QemuGuest& guest) {
@@ -151,7 +65,8 @@ class Capture {
       complain(name, facts.error().message);
       return {};
     }
-    auto snapshot = snapshot_process(guest.pid(), policy_.hypervisor_level(), std::move(*facts));
+    auto snapshot =
+        snapshot_process(guest.pid(), session_.policy().hypervisor_level(), std::move(*facts));
     return write_hypervisor(name, guest, std::move(snapshot), {});
   }
 
@@ -173,17 +88,18 @@ class Capture {
       HVD_TRY(not_written(name, PartitionState::kFailed, ready.error().message));
       return hypervisor_only(name, guest);
     }
-    auto snapshot = hypervisor_facts ? snapshot_process(guest.pid(), policy_.hypervisor_level(),
-                                                        std::move(*hypervisor_facts))
-                                     : Result<ProcessSnapshot>(hypervisor_facts.error());
-    auto partition = begin(name, Role::kGuest, policy);
+    auto snapshot = hypervisor_facts
+                        ? snapshot_process(guest.pid(), session_.policy().hypervisor_level(),
+                                           std::move(*hypervisor_facts))
+                        : Result<ProcessSnapshot>(hypervisor_facts.error());
+    auto partition = session_.begin(name, Role::kGuest, policy);
     if (!partition) {
       // A recipient that nothing can be sealed to, or no randomness: the guest is not written at
       // all.
       return not_written(name, PartitionState::kFailed, partition.error().message);
     }
     HVD_TRY(write_guest(name, **partition, facts, *layout, *cpus, *memory));
-    if (policy_.hypervisor_level() == HypervisorLevel::kFull) {
+    if (session_.policy().hypervisor_level() == HypervisorLevel::kFull) {
       HVD_TRY(write_hypervisor(name, guest, std::move(snapshot), layout->ram));
       return resume(name, guest);
     }
@@ -215,7 +131,7 @@ class Capture {
       for (const Registers& registers : cpus.registers) HVD_TRY(partition.registers(registers));
       Progress progress("Capturing " + printable(name), total_size(memory.ranges()));
       PipelineOptions options;
-      options.threads = threads_;
+      options.threads = session_.threads();
       // Classes are for the tenant, who may grant a part of the partition; they are sealed like all
       // else.
       const auto classifier = classify(memory, cpus);
@@ -226,22 +142,7 @@ class Capture {
       }
       return write_memory(memory, partition, options, progress);
     };
-    const auto written = write();
-    if (!written) {
-      // The dump itself may be what failed; then this fails too, and what was written stays.
-      const bool stopped = written.error().code == ErrorCode::kInterrupted;
-      HVD_TRY(partition.end(PartitionState::kIncomplete, written.error().message, {}));
-      if (stopped || written.error().code == ErrorCode::kIo) return written.error();
-      complain(name, written.error().message);
-      return {};
-    }
-    if (written->unreadable_pages > 0) {
-      const std::string problem =
-          std::to_string(written->unreadable_pages) + " pages could not be read";
-      complain(name, problem);
-      return partition.end(PartitionState::kIncomplete, problem, {problem});
-    }
-    return partition.end(PartitionState::kCaptured, "", {});
+    return session_.end(name, partition, write(), {});
   }
 
   struct Classifier {
@@ -271,8 +172,8 @@ class Capture {
                                 Result<ProcessSnapshot> snapshot,
                                 const std::vector<RamBlock>& ram) {
     const std::string name = "hypervisor:" + vm;
-    const PartitionPolicy& policy = policy_.for_hypervisor();
-    const bool full = policy_.hypervisor_level() == HypervisorLevel::kFull;
+    const PartitionPolicy& policy = session_.policy().for_hypervisor();
+    const bool full = session_.policy().hypervisor_level() == HypervisorLevel::kFull;
     std::optional<std::string> refused;
     if (!snapshot) refused = snapshot.error().message;
     else if (full && policy.recipients.empty())
@@ -280,30 +181,23 @@ class Capture {
     else if (full && ram.empty())
       refused = "level full needs the guest's layout, to leave its RAM out";
     if (refused) {
-      complain(name, *refused);
-      const auto partition =
-          HVD_TRY(dump_.begin_partition({.name = name, .role = Role::kHypervisor}, nullptr, {}));
-      return partition->end(PartitionState::kFailed, *refused, {});
+      return session_.not_written(name, Role::kHypervisor, PartitionState::kFailed, *refused);
     }
-    const auto partition = HVD_TRY(begin(name, Role::kHypervisor, policy));
+    const auto partition = HVD_TRY(session_.begin(name, Role::kHypervisor, policy));
     Progress progress("Capturing " + name, 0);
     if (full) return write_full(guest.pid(), *snapshot, ram, *partition, progress);
     return write_secure(*snapshot, *partition, progress);
   }
 
-  format::DumpWriter& dump_;
-  const Policy& policy_;
-  const unsigned threads_;
-  bool damaged_ = false;
+  CaptureSession& session_;
 };
 
 Result<std::vector<Named>> parse_vms(const std::vector<std::string>& texts) {
   std::vector<Named> vms;
   std::set<std::string> names;
   for (const std::string& text : texts) {
-    Named vm = HVD_TRY(split_named(text, "--vm"));
-    const std::string name = vm.name;
-    vms.push_back(std::move(vm));
+    const auto [name, value] = HVD_TRY(split_named(text, "--vm"));
+    vms.push_back({name, value});
     if (name == "*" || name == "hypervisor" || name.starts_with("hypervisor:")) {
       return Error{ErrorCode::kInvalidArgument,
                    "--vm " + text + ": the name " + name + " has a meaning of its own"};
@@ -318,15 +212,9 @@ Result<std::vector<Named>> parse_vms(const std::vector<std::string>& texts) {
 }  // namespace
 
 CommandOutcome run_qemu(const QemuOptions& options) {
-  HVD_TRY(require_sodium());
   const std::vector<Named> vms = HVD_TRY(parse_vms(options.vms));
-  const Policy policy = HVD_TRY(build_policy(options));
-  const format::SigningKey key = HVD_TRY(load_signing_key(options.signing_key));
-  watch_for_interrupt();
-  auto sink = HVD_TRY(FileSink::create(options.output));
-  const format::DumpInfo info = HVD_TRY(format::new_dump_info(agent_json()));
-  const auto dump = HVD_TRY(format::DumpWriter::create(std::move(sink), info, key));
-  Capture capture(*dump, policy, options.threads);
+  const auto session = HVD_TRY(CaptureSession::open(options, "qemu"));
+  Capture capture(*session);
   std::optional<Error> failed;
   for (const Named& vm : vms) {
     if (auto done = capture.guest(vm); !done) {
@@ -334,12 +222,7 @@ CommandOutcome run_qemu(const QemuOptions& options) {
       break;
     }
   }
-  if (failed && failed->code != ErrorCode::kInterrupted) return *failed;
-  HVD_TRY(dump->finish());
-  if (failed)
-    return Error{ErrorCode::kInterrupted,
-                 "interrupted; " + options.output + " holds what was written so far"};
-  return capture.damaged() ? ExitCode::kDamaged : ExitCode::kDone;
+  return session->finish(failed);
 }
 
 void add_qemu_command(CLI::App& app, CommandOutcome& outcome) {
@@ -347,20 +230,7 @@ void add_qemu_command(CLI::App& app, CommandOutcome& outcome) {
   auto* command = app.add_subcommand("qemu", "Capture running QEMU guests into one dump");
   command->add_option("--vm", options->vms, "Guest to capture: NAME=QMP_SOCKET (may repeat)")
       ->required();
-  command->add_option(
-      "--recipient", options->recipients,
-      "Seal NAME to a public key: NAME=age1... (NAME may be * for every guest, or hypervisor)");
-  command->add_option("--passphrase", options->passphrases,
-                      "Seal NAME to the passphrase in the first line of a file: NAME=FILE");
-  command->add_option("--stateless", options->stateless, "Record NAME but do not dump its memory");
-  command->add_option("--policy", options->policy, "Policy file (JSON, see samples/policy.json)");
-  command->add_option("--signing-key", options->signing_key,
-                      "Sign with the key in this file (default: a key for this dump only)");
-  command->add_option("--threads", options->threads, "Worker threads (default: one per core)");
-  command
-      ->add_option("-o,--output", options->output,
-                   "Dump to write: file, block device, FIFO, or - for standard output")
-      ->required();
+  add_capture_options(*command, *options);
   command->callback([options, &outcome] { outcome = run_qemu(*options); });
 }
 

@@ -74,6 +74,17 @@ Result<void> write_elf(const GuestCore& core, const Image& image, const std::str
   return file.commit();
 }
 
+// What debuggers of the image's kind open: of a process, or of a machine and its kernel.
+Result<void> write_core(const Image& image, const std::string& output, const std::string& input,
+                        std::vector<std::string>& problems) {
+  const GuestCore core =
+      is_process(image) ? plan_process_core(image) : plan_guest_core(image, output);
+  problems.insert(problems.end(), core.problems.begin(), core.problems.end());
+  HVD_TRY(write_elf(core, image, output, input, problems));
+  if (!core.gdb_script) return {};
+  return write_whole_file(output + ".gdb", as_bytes(*core.gdb_script));
+}
+
 Result<void> write_raw(const Image& image, const std::string& output, const std::string& input,
                        std::vector<std::string>& damage) {
   OutputFile file = HVD_TRY(OutputFile::create(output, input));
@@ -111,12 +122,7 @@ CommandOutcome run_partition(const ExtractOptions& options) {
     HVD_TRY(write_raw(image, options.output, options.dump, problems));
     return tell(image.name, problems);
   }
-  const GuestCore core = image.role == Role::kHypervisor ? plan_process_core(image)
-                                                         : plan_guest_core(image, options.output);
-  problems.insert(problems.end(), core.problems.begin(), core.problems.end());
-  HVD_TRY(write_elf(core, image, options.output, options.dump, problems));
-  if (core.gdb_script)
-    HVD_TRY(write_whole_file(options.output + ".gdb", as_bytes(*core.gdb_script)));
+  HVD_TRY(write_core(image, options.output, options.dump, problems));
   return tell(image.name, problems);
 }
 
@@ -129,8 +135,7 @@ Result<ExitCode> extract_one_hypervisor(const format::Dump& dump,
   const Image image = HVD_TRY(dump.image(partition, opener));
   HVD_TRY(need_memory(partition, image));
   std::vector<std::string> problems = image.problems;
-  const GuestCore core = plan_process_core(image);
-  HVD_TRY(write_elf(core, image, output, input, problems));
+  HVD_TRY(write_core(image, output, input, problems));
   return tell(image.name, problems);
 }
 

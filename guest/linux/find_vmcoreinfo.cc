@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/text.h"
+#include "guest/linux/kallsyms_search.h"
 
 namespace hvd::linux_guest {
 namespace {
@@ -43,6 +44,23 @@ void each_candidate(const PhysicalMemory& memory, Judge judge) {
       }
     }
   }
+}
+
+// Where the kernel that a CPU was in keeps its VMCOREINFO, by the symbols in the image that this
+// CPU's page tables map: far less to read than a machine's whole memory.
+std::optional<PhysAddr> by_symbols(const Image& image) {
+  for (const Registers& cpu : image.registers) {
+    const auto tables = PageTables::of(*image.memory, cpu);
+    if (!tables || (cpu[Reg::kCs] & 3) != 0) continue;
+    const VirtualMemory memory(*image.memory, *tables);
+    const auto symbols = search_kallsyms(memory, std::nullopt);
+    const auto variable = symbols ? symbols->find("vmcoreinfo_data") : std::nullopt;
+    const auto data = variable ? memory.read_u64(*variable)
+                               : Result<std::uint64_t>(Error{ErrorCode::kNotFound, ""});
+    const auto page = data ? tables->translate(VirtAddr{*data}) : Result<PhysAddr>(data.error());
+    if (page) return *page;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -97,6 +115,12 @@ Result<FoundVmcoreInfo> find_vmcoreinfo(const Image& image) {
   }
   // A crashed host's dump, a guest without the device: the kernel's own copy is still in its
   // memory. A guest that itself runs guests, or that rebooted by kexec, holds several.
+  if (const auto at = by_symbols(image)) {
+    std::string page(kPageSize, '\0');
+    if (image.memory->read(*at, std::as_writable_bytes(std::span(page)))) {
+      if (auto found = judge(page, "guest memory at " + hex(at->value))) return std::move(*found);
+    }
+  }
   std::optional<FoundVmcoreInfo> believed;
   each_candidate(*image.memory, [&](PhysAddr at, const std::string& text) {
     believed = judge(text, "guest memory at " + hex(at.value));

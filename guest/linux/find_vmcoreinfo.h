@@ -18,7 +18,8 @@ struct FoundVmcoreInfo {
   std::vector<std::string> rejected;  // why other candidates were not believed
 };
 
-/// Tries the notes, and when none holds the truth, every page of memory that begins like one. A
+/// Tries the notes, and when none holds the truth, where the kernel image that a CPU was in says it
+/// is, and then every page of memory that begins like one. A
 /// candidate is believed when its page tables lead to an init_uts_ns whose release is the
 /// candidate's own, and, where a CPU was in the kernel, that CPU's tables agree. kNotFound when
 /// nothing is believed.

@@ -47,7 +47,8 @@ class Reader {
     out.pid = static_cast<std::int32_t>(pid);
     out.mm = VirtAddr{HVD_TRY(field("kvm", at, "mm"))};
     const auto complain = [&](const char* what, const Result<void>& done) {
-      if (!done)
+      // What a hypervisor image does not have, since it is a tenant's, is no damage.
+      if (!done && done.error().code != ErrorCode::kNotCaptured)
         problems.push_back("VM of process " + std::to_string(out.pid) + ": " + what + ": " +
                            done.error().message);
     };
@@ -123,6 +124,7 @@ class Reader {
     if (first >= kMaxPage || pages == 0 || pages > kMaxPage - first)
       return Error{ErrorCode::kCorrupt, "a memory slot claims pages beyond all addresses"};
     slot.range = {PhysAddr{first * kPageSize}, pages * kPageSize};
+    slot.struct_at = at;
     slot.read_only = (flags & kReadOnly) != 0;
     out.push_back(slot);
     return walk_tree(VirtAddr{right}, node_at, depth + 1, out);

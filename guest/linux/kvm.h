@@ -18,6 +18,7 @@ struct MemorySlot {
   PhysRange range;  // guest-physical
   VirtAddr host;    // in the VMM process
   bool read_only = false;
+  VirtAddr struct_at;  // struct kvm_memory_slot
 };
 
 struct VirtualCpu {

@@ -146,8 +146,14 @@ Result<VirtualCpu> VcpuLayout::read(VirtAddr vcpu) const {
   if (const VirtAddr pid{HVD_TRY(kernel_->field(vcpu, pid_))}; pid.value != 0)
     out.pid =
         static_cast<std::int32_t>(HVD_TRY(kernel_->memory().read_u32(pid + pid_number_.offset)));
-  HVD_TRY(read_general(vcpu, out.registers));
-  if (vmcb_) HVD_TRY(read_vmcb(vcpu, out.registers));
+  const auto registers = [&]() -> Result<void> {
+    HVD_TRY(read_general(vcpu, out.registers));
+    if (vmcb_) HVD_TRY(read_vmcb(vcpu, out.registers));
+    return {};
+  };
+  // A hypervisor image has no guest's registers: those are then unknown.
+  if (auto done = registers(); !done && done.error().code != ErrorCode::kNotCaptured)
+    return done.error();
   return out;
 }
 

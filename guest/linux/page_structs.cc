@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::uint64_t kMappingAnon = 1;  // PAGE_MAPPING_ANON; bit 1 alone: movable driver pages
 constexpr std::uint64_t kMappingFlags = 3;
-constexpr std::size_t kBatch = 1024;  // struct pages read at once
+constexpr std::size_t kBatch = 1024;  // struct pages read at once; the largest free block on x86-64
 // Page types as bits counted down from -1 (commit 6e292b9be7f4, v4.18; PG_offline since v5.1).
 constexpr std::uint32_t kTypeBase = 0xf0000000;
 constexpr std::uint32_t kBuddyBit = 0x80, kOfflineBit = 0x100, kTableBit = 0x200;
@@ -38,6 +38,8 @@ Result<void> PageStructs::read_layout(const Kernel& kernel) {
   const Member flags = HVD_TRY(types.member("page", "flags"));
   const Member mapping = HVD_TRY(types.member("page", "mapping"));
   const Member compound = HVD_TRY(types.member("page", "compound_head"));
+  const Member own = HVD_TRY(types.member("page", "private"));
+  private_at_ = own.offset;
   const Member type = HVD_TRY(types.first_member_of("page", {"page_type", "_mapcount"}));
   flags_at_ = flags.offset, mapping_at_ = mapping.offset, compound_at_ = compound.offset,
   type_at_ = type.offset;
@@ -111,6 +113,7 @@ std::vector<PageFacts> PageStructs::read(std::uint64_t first, std::size_t count)
     const VirtAddr from = vmemmap_ + (first + at) * page_size_;
     const MutableBytes view = MutableBytes(structs).first(batch * page_size_);
     if (!memory.read(from, view)) continue;
+    std::size_t free_until = 0;
     for (std::size_t i = 0; i < batch; ++i) {
       const ByteView own = ByteView(view).subspan(i * page_size_, page_size_);
       ByteView page = own;
@@ -132,6 +135,14 @@ std::vector<PageFacts> PageStructs::read(std::uint64_t first, std::size_t count)
       PageFacts& facts = out[at + i];
       facts = of(page);
       facts.head = head_number;
+      // Of a free block only the first page is marked, with the block's order.
+      if (facts.use == PageUse::kFree) {
+        const std::uint64_t order = word(own, private_at_, 8);
+        free_until =
+            std::max(free_until, i + (std::size_t{1} << std::min<std::uint64_t>(order, 10)));
+      } else if (facts.use == PageUse::kOther && i < free_until) {
+        facts.use = PageUse::kFree;
+      }
       facts.poisoned = poison_bit_ && ((word(own, flags_at_, 8) >> *poison_bit_) & 1);
     }
   }

@@ -51,7 +51,8 @@ class PageStructs {
   PageTables tables_;
   VirtAddr vmemmap_;
   std::uint64_t page_size_ = 0;  // of struct page
-  std::uint64_t flags_at_ = 0, mapping_at_ = 0, compound_at_ = 0, type_at_ = 0, cache_at_ = 0;
+  std::uint64_t flags_at_ = 0, mapping_at_ = 0, compound_at_ = 0, type_at_ = 0, cache_at_ = 0,
+                private_at_ = 0;
   std::optional<unsigned> reserved_bit_, slab_bit_, poison_bit_;
   // Values of page_type's top byte; null on older kernels, where types are bits.
   std::optional<std::uint64_t> slab_type_, table_type_, buddy_type_, offline_type_;

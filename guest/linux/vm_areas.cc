@@ -9,7 +9,7 @@ namespace {
 constexpr std::size_t kMaxAreas = 1u << 20;  // vm.max_map_count is 65530 unless raised
 
 struct Layout {
-  Member start, end, flags, file, offset;
+  Member start, end, flags, file, offset, anon_vma;
 
   static Result<Layout> from(const Types& types) {
     Layout out;
@@ -17,6 +17,7 @@ struct Layout {
     out.end = HVD_TRY(types.member("vm_area_struct", "vm_end"));
     out.flags = HVD_TRY(types.member("vm_area_struct", "vm_flags"));
     out.file = HVD_TRY(types.member("vm_area_struct", "vm_file"));
+    out.anon_vma = HVD_TRY(types.member("vm_area_struct", "anon_vma"));
     out.offset = HVD_TRY(types.member("vm_area_struct", "vm_pgoff"));
     return out;
   }
@@ -28,6 +29,7 @@ Result<VmArea> read_area(const Kernel& kernel, const Layout& layout, VirtAddr at
   area.end = VirtAddr{HVD_TRY(kernel.field(at, layout.end))};
   area.flags = HVD_TRY(kernel.field(at, layout.flags));
   area.file = VirtAddr{HVD_TRY(kernel.field(at, layout.file))};
+  area.has_private_pages = HVD_TRY(kernel.field(at, layout.anon_vma)) != 0;
   area.file_offset = HVD_TRY(kernel.field(at, layout.offset)) * kPageSize;
   if (area.end <= area.begin || (area.begin.value | area.end.value) % kPageSize != 0)
     return Error{ErrorCode::kCorrupt, "the memory area at " + hex(at.value) + " has no valid size"};

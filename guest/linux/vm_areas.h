@@ -10,9 +10,10 @@ namespace hvd::linux_guest {
 
 struct VmArea {
   VirtAddr begin, end;
-  std::uint64_t flags = 0;        // VM_* (include/linux/mm.h)
-  VirtAddr file;                  // struct file; null for anonymous memory
-  std::uint64_t file_offset = 0;  // bytes
+  std::uint64_t flags = 0;         // VM_* (include/linux/mm.h)
+  VirtAddr file;                   // struct file; null for anonymous memory
+  std::uint64_t file_offset = 0;   // bytes
+  bool has_private_pages = false;  // the process has written to its own copies (anon_vma)
 
   static constexpr std::uint64_t kWrite = 0x2, kShared = 0x8, kPfnMap = 0x400, kIo = 0x4000,
                                  kHugeTlb = 0x400000;

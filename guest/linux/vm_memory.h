@@ -30,7 +30,7 @@ class VmMemory final : public PhysicalMemory {
   /// Where the guest's page at `at` is on the host; kUnreadable when it is not there.
   Result<PhysAddr> host_address(PhysAddr at) const;
 
-  const ProcessMemory& vmm() const { return *vmm_; }
+  const std::shared_ptr<const ProcessMemory>& vmm() const { return vmm_; }
 
  private:
   // A window is kWindow bytes of a slot, aligned to that in the guest.

@@ -120,7 +120,8 @@ inline Bytes kernel_btf(bool old_orc = false) {
                  {"vm_end", "u64", 8},
                  {"vm_flags", "u64", 24},
                  {"vm_pgoff", "u64", 32},
-                 {"vm_file", "ptr", 40}});
+                 {"vm_file", "ptr", 40},
+                 {"anon_vma", "ptr", 48}});
   if (old_orc) {  // until v6.3
     btf.structure("orc_entry", 6,
                   {{"sp_offset", "u16", 0},

@@ -13,7 +13,7 @@ constexpr VirtAddr kHere{0x7f0000000000};
 struct Process {
   FakeMemory memory{8u << 20};
   PageTableBuilder tables{memory, PhysAddr{0x100000}};
-  std::vector<VmArea> areas{{kHere, kHere + 0x8000, VmArea::kWrite, VirtAddr{}, 0}};
+  std::vector<VmArea> areas{{kHere, kHere + 0x8000, VmArea::kWrite, VirtAddr{}, 0, true}};
 
   Process() { tables.map("7f0000000000 -> 5000 4K rw\n7f0000001000 -> 6000 4K rw"); }
   std::vector<ProcessRun> runs(std::uint64_t size) const {

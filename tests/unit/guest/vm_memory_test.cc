@@ -14,8 +14,8 @@ constexpr VirtAddr kHere{0x7f0000000000}, kThere{0x7f0040000000};
 struct Host {
   FakeMemory memory{64u << 20};
   PageTableBuilder vmm{memory, PhysAddr{0x100000}};
-  std::vector<MemorySlot> slots{{{PhysAddr{0}, 4 * kPageSize}, kHere, false},
-                                {{PhysAddr{0x100000000}, 2u << 20}, kThere, false}};
+  std::vector<MemorySlot> slots{{{PhysAddr{0}, 4 * kPageSize}, kHere, false, {}},
+                                {{PhysAddr{0x100000000}, 2u << 20}, kThere, false, {}}};
   Host() {
     vmm.map(
         "7f0000000000 -> 5000 4K rw\n"
@@ -82,7 +82,7 @@ TEST(VmMemory, BetweenSlotsThereIsNothing) {
 TEST(VmMemory, SlotsOfAHostileHostEnd) {
   Host host;
   // Far beyond what is mapped, and to the end of all addresses.
-  host.slots = {{{PhysAddr{0}, std::uint64_t{1} << 46}, VirtAddr{0xfffffffffffff000}, false}};
+  host.slots = {{{PhysAddr{0}, std::uint64_t{1} << 46}, VirtAddr{0xfffffffffffff000}, false, {}}};
   const auto vm = host.open();
   EXPECT_THAT(vm->read<le64>(PhysAddr{0x5000}), FailsWith(ErrorCode::kUnreadable, ""));
 }

@@ -1,0 +1,12 @@
+#include "base/image.h"
+
+#include "base/json.h"
+
+namespace hvd {
+
+bool is_process(const Image& image) {
+  const auto facts = parse_json_object(as_bytes(image.facts));
+  return facts.is_object() && facts.value("address_space", nlohmann::json()) == "process";
+}
+
+}  // namespace hvd

@@ -1,0 +1,101 @@
+#include "capture/session.h"
+
+#include <sys/utsname.h>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "base/byte_source.h"
+#include "base/text.h"
+#include "base/version.h"
+#include "capture/interrupt.h"
+#include "decrypt/keyring.h"
+
+namespace hvd {
+namespace {
+
+using format::PartitionWriter;
+using nlohmann::json;
+
+Result<format::SigningKey> load_signing_key(const std::string& path) {
+  if (path.empty()) return format::SigningKey::generate();
+  const std::string text = HVD_TRY(read_text_file(path, 4096));
+  return with_context(format::SigningKey::parse(text), path);
+}
+
+std::string agent_json(const std::string& command) {
+  utsname host{};
+  ::uname(&host);
+  return json{{"agent", "hvdump-capture " + command},
+              {"version", kVersion},
+              {"host", host.nodename},
+              {"host_kernel", host.release}}
+      .dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<CaptureSession>> CaptureSession::open(const CaptureOptions& options,
+                                                             const std::string& command) {
+  HVD_TRY(require_sodium());
+  Policy policy = HVD_TRY(build_policy(options));
+  const format::SigningKey key = HVD_TRY(load_signing_key(options.signing_key));
+  watch_for_interrupt();
+  auto sink = HVD_TRY(FileSink::create(options.output));
+  const format::DumpInfo info = HVD_TRY(format::new_dump_info(agent_json(command)));
+  auto dump = HVD_TRY(format::DumpWriter::create(std::move(sink), info, key));
+  return std::unique_ptr<CaptureSession>(
+      new CaptureSession(std::move(policy), std::move(dump), options));
+}
+
+void CaptureSession::complain(const std::string& name, const std::string& what) {
+  std::fprintf(stderr, "%s: %s\n", printable(name).c_str(), printable(what, true).c_str());
+  damaged_ = true;
+}
+
+Result<void> CaptureSession::not_written(const std::string& name, Role role, PartitionState state,
+                                         const std::string& reason) {
+  if (state == PartitionState::kFailed) complain(name, reason);
+  const auto partition = HVD_TRY(dump_->begin_partition({.name = name, .role = role}, nullptr, {}));
+  return partition->end(state, reason, {});
+}
+
+Result<std::unique_ptr<PartitionWriter>> CaptureSession::begin(const std::string& name, Role role,
+                                                               const PartitionPolicy& policy) {
+  format::PartitionInfo info{.name = name, .role = role, .codec = policy.codec};
+  if (policy.recipients.empty()) return dump_->begin_partition(info, nullptr, {});
+  PartitionKeys fresh = HVD_TRY(PartitionKeys::generate());
+  const auto keys = std::make_shared<const PartitionKeys>(std::move(fresh));
+  const auto slots =
+      HVD_TRY(make_key_slots(*keys, dump_->id(), dump_->next_partition(), policy.recipients));
+  return dump_->begin_partition(info, keys, slots);
+}
+
+Result<void> CaptureSession::end(const std::string& name, PartitionWriter& partition,
+                                 const Result<PipelineResult>& written,
+                                 std::vector<std::string> problems) {
+  if (!written) {
+    // The dump itself may be what failed; then this fails too, and what was written stays.
+    const bool stopped = written.error().code == ErrorCode::kInterrupted;
+    HVD_TRY(partition.end(PartitionState::kIncomplete, written.error().message, problems));
+    if (stopped || written.error().code == ErrorCode::kIo) return written.error();
+    complain(name, written.error().message);
+    return {};
+  }
+  if (written->unreadable_pages > 0)
+    problems.push_back(std::to_string(written->unreadable_pages) + " pages could not be read");
+  for (const std::string& problem : problems) complain(name, problem);
+  if (problems.empty()) return partition.end(PartitionState::kCaptured, "", {});
+  return partition.end(PartitionState::kIncomplete, problems.front(), problems);
+}
+
+CommandOutcome CaptureSession::finish(const std::optional<Error>& failed) {
+  if (failed && failed->code != ErrorCode::kInterrupted) return *failed;
+  HVD_TRY(dump_->finish());
+  if (failed)
+    return Error{ErrorCode::kInterrupted,
+                 "interrupted; " + output_ + " holds what was written so far"};
+  return damaged_ ? ExitCode::kDamaged : ExitCode::kDone;
+}
+
+}  // namespace hvd

@@ -1,0 +1,166 @@
+#include "capture/tenant.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/text.h"
+#include "capture/memory_source.h"
+#include "capture/process_partition.h"
+#include "capture/qemu_guest.h"
+#include "capture/source_memory.h"
+#include "guest/linux/page_classes.h"
+#include "guest/linux/vm_memory.h"
+
+namespace hvd {
+namespace {
+
+using namespace linux_guest;
+using nlohmann::json;
+
+// A process's memory, moved to kVmmBase.
+class MovedMemory final : public PhysicalMemory {
+ public:
+  explicit MovedMemory(const PhysicalMemory& memory) : memory_(memory) {
+    for (const PhysRange& range : memory.ranges())
+      ranges_.push_back({range.begin + kVmmBase, range.size});
+  }
+  const std::vector<PhysRange>& ranges() const override { return ranges_; }
+  Extent extent_at(PhysAddr at) const override {
+    Extent extent = memory_.extent_at(PhysAddr{at.value - kVmmBase});
+    extent.range.begin = at;
+    return extent;
+  }
+
+ private:
+  Result<std::size_t> read_some(PhysAddr at, MutableBytes out) const override {
+    HVD_TRY(memory_.read(PhysAddr{at.value - kVmmBase}, out));
+    return out.size();
+  }
+  const PhysicalMemory& memory_;
+  std::vector<PhysRange> ranges_;
+};
+
+// What the VMM has written for itself: private memory that is not the guest's RAM. Device buffers
+// in it hold guest bytes, so it is the tenant's as well.
+std::vector<MemorySlot> private_memory(const ProcessMemory& vmm,
+                                       const std::vector<MemorySlot>& guest_ram) {
+  std::vector<MemorySlot> out;
+  for (const VmArea& area : vmm.areas()) {
+    if (area.shared() || !area.has_private_pages) continue;
+    VirtAddr at = area.begin;
+    // The parts of the area between the slots: those are few and come by guest address.
+    while (at < area.end) {
+      VirtAddr stop = area.end, next = area.end;
+      for (const MemorySlot& slot : guest_ram) {
+        const VirtAddr begin = slot.host, end = slot.host + slot.range.size;
+        if (begin <= at && at < end) {
+          stop = at;
+          next = std::min(area.end, end);
+          break;
+        }
+        if (begin > at && begin < stop) stop = next = begin;
+      }
+      if (stop > at) out.push_back({PhysRange{PhysAddr{at.value}, stop - at}, at, false, {}});
+      at = std::max(stop, next);
+    }
+  }
+  return out;
+}
+
+struct Classifier {
+  explicit Classifier(const PhysicalMemory& memory) : source(memory) {}
+  MemorySource source;
+  Image image;
+  std::unique_ptr<Kernel> kernel;
+  std::optional<PageClassifier> classes;
+};
+
+// Of a Linux guest; null for another one, whose pages then are unclassified.
+std::unique_ptr<Classifier> classify(const PhysicalMemory& memory,
+                                     const std::vector<VirtualCpu>& cpus) {
+  auto out = std::make_unique<Classifier>(memory);
+  out->image.memory = std::make_shared<SourceMemory>(out->source);
+  for (const VirtualCpu& cpu : cpus) out->image.registers.push_back(cpu.registers);
+  auto kernel = Kernel::open(out->image);
+  if (!kernel) return nullptr;
+  out->kernel = std::move(*kernel);
+  auto classes = PageClassifier::open(*out->kernel);
+  if (!classes) return nullptr;
+  out->classes = std::move(*classes);
+  return out;
+}
+
+json facts_of(const VirtualMachine& machine, const VmMemory& ram, const VmMemory& vmm) {
+  json ranges = json::array(), threads = json::array();
+  for (const PhysRange& range : ram.ranges())
+    ranges.push_back({range.begin.value, range.size, "ram"});
+  for (const PhysRange& range : vmm.ranges())
+    ranges.push_back({range.begin.value + kVmmBase, range.size, "vmm"});
+  for (const VirtualCpu& cpu : machine.cpus) {
+    json entry{{"vcpu", cpu.id}, {"tid", cpu.pid}, {"in_guest", cpu.in_guest}};
+    if (cpu.host_cpu) entry["host_cpu"] = *cpu.host_cpu;
+    threads.push_back(std::move(entry));
+  }
+  return {{"address_space", "physical"},
+          {"uuid", machine.uuid},
+          {"ranges", std::move(ranges)},
+          {"vmm",
+           {{"pid", machine.pid},
+            {"base", kVmmBase},
+            {"command_line", without_secrets(machine.command_line)},
+            {"vcpus", std::move(threads)}}}};
+}
+
+}  // namespace
+
+std::string tenant_name(const VirtualMachine& machine) {
+  return machine.name.empty() ? "pid-" + std::to_string(machine.pid) : machine.name;
+}
+
+Result<void> write_tenant(CaptureSession& session, const Kernel& host,
+                          const VirtualMachine& machine, const std::string& name) {
+  const PartitionPolicy policy = session.policy().for_guest(name, machine.uuid);
+  const auto not_written = [&](PartitionState state, const std::string& reason) {
+    return session.not_written(name, Role::kGuest, state, reason);
+  };
+  if (policy.stateless) return not_written(PartitionState::kStateless, policy.note);
+  if (const auto refused = refusal(policy)) return not_written(PartitionState::kFailed, *refused);
+  std::vector<std::string> problems;
+  const auto ram = VmMemory::open(host, machine, problems);
+  const auto process = ram->vmm();
+  const VmMemory own(process, private_memory(*process, machine.slots));
+  const MovedMemory moved(own);
+
+  auto partition = session.begin(name, Role::kGuest, policy);
+  // A recipient that nothing can be sealed to, or no randomness: it is not written at all.
+  if (!partition) return not_written(PartitionState::kFailed, partition.error().message);
+  const auto write = [&]() -> Result<PipelineResult> {
+    const json facts = facts_of(machine, *ram, own);
+    HVD_TRY((*partition)->facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
+    for (const VirtualCpu& cpu : machine.cpus) HVD_TRY((*partition)->registers(cpu.registers));
+    Progress progress("Capturing " + printable(name),
+                      total_size(ram->ranges()) + total_size(own.ranges()));
+    PipelineOptions options;
+    options.threads = session.threads();
+    PipelineResult result;
+    {
+      const auto classifier = classify(*ram, machine.cpus);
+      if (classifier) {
+        options.classify = [&](std::uint64_t first, std::size_t count) {
+          return classifier->classes->classify(first, count);
+        };
+      }
+      result = HVD_TRY(write_memory(MemorySource(*ram), **partition, options, progress));
+    }
+    options.classify = [](std::uint64_t, std::size_t count) {
+      return std::vector<PageClass>(count, PageClass::kVmm);
+    };
+    const PipelineResult more =
+        HVD_TRY(write_memory(MemorySource(moved), **partition, options, progress));
+    result.unreadable_pages += more.unreadable_pages;
+    return result;
+  };
+  return session.end(name, **partition, write(), std::move(problems));
+}
+
+}  // namespace hvd
