@@ -1,4 +1,5 @@
 #include "analyzer/linux_report.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "guest/debuginfo/symbol_files.h"
 #include "guest/linux/vm_memory.h"
@@ -68,7 +69,21 @@ const std::vector<Task>& LinuxGuest::tasks() {
 }
 
 const std::vector<VirtualMachine>& LinuxGuest::virtual_machines() {
-  if (!virtual_machines_) virtual_machines_ = read_virtual_machines(*kernel_, modules_, problems_);
+  if (virtual_machines_) return *virtual_machines_;
+  virtual_machines_ = read_virtual_machines(*kernel_, modules_, problems_);
+  // A hypervisor image lacks the VMMs' command lines, which are the tenants'; whoever split it says
+  // who they were.
+  const json facts = parse_json_object(as_bytes(kernel_->image().facts));
+  const json told = facts.is_object() ? facts.value("vms", json()) : json();
+  for (const json& vm : told.is_array() ? told : json::array()) {
+    for (VirtualMachine& machine : *virtual_machines_) {
+      if (!vm.is_object() || !machine.name.empty() || vm.value("pid", json()) != machine.pid)
+        continue;
+      const json name = vm.value("name", json()), uuid = vm.value("uuid", json());
+      if (name.is_string()) machine.name = name.get<std::string>();
+      if (uuid.is_string()) machine.uuid = uuid.get<std::string>();
+    }
+  }
   return *virtual_machines_;
 }
 

@@ -143,7 +143,8 @@ void report_guest(const Image& image, const TriageOptions& options, bool with_vm
   if (guest) {
     (*guest)->use_symbols(options.symbols);
     report_linux(**guest, told, partition);
-    if (!with_vms) return;
+    // A hypervisor image has no memory of its VMs: those are partitions beside it.
+    if (!with_vms || image.role == Role::kHypervisor) return;
     for (const Image& vm : (*guest)->vm_images()) report_partition(vm, options, false, vms);
     return;
   }

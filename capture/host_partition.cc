@@ -215,8 +215,8 @@ Result<void> write_host(CaptureSession& session, const Kernel& host,
     };
     const PipelineResult result = HVD_TRY(write_memory(source, *partition, options, progress));
     const std::string text = ledger.text();
-    HVD_TRY(partition->note(
-        {kLedgerNote, kLedgerType, Bytes(as_bytes(text).begin(), as_bytes(text).end())}));
+    HVD_TRY(partition->note({format::kLedgerNote, format::kLedgerType,
+                             Bytes(as_bytes(text).begin(), as_bytes(text).end())}));
     return result;
   };
   return session.end(kName, *partition, write(), std::move(problems));

@@ -6,11 +6,6 @@
 
 namespace hvd {
 
-/// The owner and type of the note in which a partition says what was kept, blanked and left out:
-/// JSON (SPEC.md, "NOTE").
-inline constexpr const char* kLedgerNote = "HVDUMP";
-inline constexpr std::uint32_t kLedgerType = 1;
-
 /// Writes the partition `hypervisor` at the policy's level. When the host cannot be understood well
 /// enough to tell whose a page is, none is written. An error ends the whole capture.
 Result<void> write_host(CaptureSession& session, const linux_guest::Kernel& host,

@@ -1,5 +1,6 @@
 #include "capture/session.h"
 
+#include <sys/stat.h>
 #include <sys/utsname.h>
 
 #include <cstdio>
@@ -92,6 +93,12 @@ Result<void> CaptureSession::end(const std::string& name, PartitionWriter& parti
 CommandOutcome CaptureSession::finish(const std::optional<Error>& failed) {
   if (failed && failed->code != ErrorCode::kInterrupted) return *failed;
   HVD_TRY(dump_->finish());
+  // A device does not end where the dump does.
+  struct stat status{};
+  if (::stat(output_.c_str(), &status) == 0 && S_ISBLK(status.st_mode)) {
+    std::fprintf(stderr, "%s: %llu bytes; head -c takes them off the device\n", output_.c_str(),
+                 static_cast<unsigned long long>(dump_->bytes_written()));
+  }
   if (failed)
     return Error{ErrorCode::kInterrupted,
                  "interrupted; " + output_ + " holds what was written so far"};

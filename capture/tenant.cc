@@ -71,7 +71,6 @@ struct Classifier {
   explicit Classifier(const PhysicalMemory& memory) : source(memory) {}
   MemorySource source;
   Image image;
-  std::unique_ptr<Kernel> kernel;
   std::optional<PageClassifier> classes;
 };
 
@@ -81,10 +80,9 @@ std::unique_ptr<Classifier> classify(const PhysicalMemory& memory,
   auto out = std::make_unique<Classifier>(memory);
   out->image.memory = std::make_shared<SourceMemory>(out->source);
   for (const VirtualCpu& cpu : cpus) out->image.registers.push_back(cpu.registers);
-  auto kernel = Kernel::open(out->image);
+  const auto kernel = Kernel::open(out->image);
   if (!kernel) return nullptr;
-  out->kernel = std::move(*kernel);
-  auto classes = PageClassifier::open(*out->kernel);
+  auto classes = PageClassifier::open(**kernel);  // which does without the kernel's symbols
   if (!classes) return nullptr;
   out->classes = std::move(*classes);
   return out;

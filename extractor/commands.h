@@ -18,10 +18,12 @@ struct ExtractOptions {
   std::vector<std::string> passphrases;
   std::vector<std::string> classes;
   bool json = false;
+  bool vmm = false;
 };
 
 CommandOutcome run_list(const ExtractOptions& options);
 CommandOutcome run_verify(const ExtractOptions& options);
+CommandOutcome run_ledger(const ExtractOptions& options);
 CommandOutcome run_hypervisor(const ExtractOptions& options);
 CommandOutcome run_partition(const ExtractOptions& options);
 

@@ -9,6 +9,7 @@
 #include "decrypt/keyring.h"
 #include "extractor/commands.h"
 #include "extractor/linux_core.h"
+#include "extractor/vmm_image.h"
 #include "formats/hvd/dump.h"
 
 namespace hvd {
@@ -118,6 +119,11 @@ CommandOutcome run_partition(const ExtractOptions& options) {
   std::vector<std::string> problems = image.problems;
   if (partition->state == PartitionState::kIncomplete)
     problems.push_back("incomplete: " + partition->reason);
+  if (options.vmm) {
+    const Image vmm = HVD_TRY(vmm_image(image));
+    HVD_TRY(write_core(vmm, options.output, options.dump, problems));
+    return tell(vmm.name, problems);
+  }
   if (options.format == "raw") {
     HVD_TRY(write_raw(image, options.output, options.dump, problems));
     return tell(image.name, problems);
@@ -201,16 +207,21 @@ void add_extract_commands(CLI::App& app, CommandOutcome& outcome) {
     return command;
   };
   auto* list = add("list", "List the partitions", run_list);
+  auto* ledger = add("ledger", "What of a dead host was kept, blanked and left out", run_ledger);
+  ledger->add_option("--identity", options->identities, "age identity file (may repeat)");
   auto* verify = add("verify", "Check the signatures of all records", run_verify);
   verify->add_option("--signer", options->signer,
                      "The agent's public key (64 hexadecimal digits), known from elsewhere");
-  for (CLI::App* command : {list, verify}) command->add_flag("--json", options->json, "Print JSON");
+  for (CLI::App* command : {list, verify, ledger})
+    command->add_flag("--json", options->json, "Print JSON");
   auto* hypervisor =
       add("hypervisor", "Write the hypervisor image: no tenant's memory", run_hypervisor);
   auto* partition = add("partition", "Write one partition for a debugger", run_partition);
   partition->add_option("name", options->partition, "The partition")->required();
   partition->add_option("--format", options->format, "elf (gdb, crash, drgn) or raw")
       ->check(CLI::IsMember({"elf", "raw", "dmp"}));
+  partition->add_flag("--vmm", options->vmm,
+                      "The VMM's own memory instead, as a core of that process (gdb)");
   partition->add_option("--class", options->classes, "Only these page classes")->delimiter(',');
   for (CLI::App* command : {hypervisor, partition}) {
     command->add_option("-o,--output", options->output, "File to write")->required();

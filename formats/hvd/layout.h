@@ -188,4 +188,9 @@ struct Footer {
 static_assert(sizeof(Footer) == 128 && WireStruct<Footer>);
 inline constexpr std::size_t kFooterRecordBytes = sizeof(RecordHeader) + sizeof(Footer);
 
+/// The note in which the partition of a dead host says what was kept, blanked and left out, as JSON
+/// (SPEC.md, "NOTE").
+inline constexpr const char* kLedgerNote = "HVDUMP";
+inline constexpr std::uint32_t kLedgerType = 2;
+
 }  // namespace hvd::format

@@ -53,8 +53,11 @@ constexpr Text kDeniedParts[] = {
     "uid_cache", "user_struct",
 };
 
-// Random state and bounce buffers in the image: secrets, and copies of what devices moved.
+// The state of the random number generator; both structures are smaller than that.
 constexpr Text kSecretSymbols[] = {"base_crng", "input_pool"};
+constexpr std::uint64_t kSecretBytes = 256;
+// note_buf_t, two note headers and struct elf_prstatus, is allocated in a power of two.
+constexpr std::uint64_t kCrashNoteBytes = 512;
 
 constexpr std::size_t kMaxModules = 16384;
 constexpr std::uint64_t kMaxModuleBtf = 64u << 20;
@@ -75,6 +78,10 @@ class HostPages::Builder {
     tell("the memory map", memory_map());
     tell("per-CPU areas", per_cpu());
     tell("the log", log());
+    if (const auto line = variable("saved_command_line")) {
+      const auto text = kernel_.memory().read_string(VirtAddr{*line}, 8192);
+      if (text) keep(VirtAddr{*line}, text->size() + 1);
+    }
     for (const Module& module : modules) {
       for (const ModuleRange& range : module.ranges)
         add(HostKind::kModules, range.begin, range.size);
@@ -127,6 +134,10 @@ class HostPages::Builder {
       out_.ranges_[static_cast<std::size_t>(HostKind::kVirtualMachines)].push_back(
           {PhysAddr{begin}, last - begin + kPageSize});
     });
+  }
+
+  void blank(VirtAddr at, std::uint64_t size) {
+    pieces(at, size, [&](VirtAddr, const PhysRange& range) { out_.secret_.push_back(range); });
   }
 
   Result<void> image() {
@@ -383,9 +394,44 @@ class HostPages::Builder {
       const std::uint64_t to = HVD_TRY(kernel_.field(*pool, end));
       if (to > from) out_.secret_.push_back({PhysAddr{from}, to - from});
     }
+    // Where each CPU left its registers when the host died, a process's if it was in one. The dump
+    // has them without those.
+    if (const auto notes = kernel_.symbol("crash_notes")) {
+      const std::uint64_t offset = HVD_TRY(kernel_.memory().read_u64(*notes));
+      for (unsigned cpu = 0; cpu < kernel_.cpu_count(); ++cpu) {
+        const auto area = kernel_.per_cpu("__per_cpu_start", cpu);
+        if (area) blank(*area + offset, kCrashNoteBytes);
+      }
+    }
+    for (unsigned cpu = 0; cpu < kernel_.cpu_count(); ++cpu) HVD_TRY(entry_stacks(cpu));
     for (const Text name : kSecretSymbols) {
-      if (const auto at = kernel_.symbol(name))
-        pieces(*at, 256, [&](VirtAddr, const PhysRange& range) { out_.secret_.push_back(range); });
+      if (const auto at = kernel_.symbol(name)) blank(*at, kSecretBytes);
+    }
+    return {};
+  }
+
+  // What comes from user mode passes a CPU's entry stack, and exceptions have stacks of their own:
+  // user registers stay there.  Those that no CPU is on have nothing to tell.
+  Result<void> entry_stacks(unsigned cpu) {
+    const auto blank_unless_used = [&](VirtAddr at, std::uint64_t size) {
+      const auto begin = tables_.translate(at);
+      const PhysRange range{begin ? *begin : PhysAddr{}, size};
+      for (unsigned other = 0; begin && other < kernel_.cpu_count(); ++other) {
+        const Registers* registers = kernel_.registers_of(other);
+        const auto sp = registers ? registers->get(Reg::kRsp) : std::nullopt;
+        const auto used = sp ? tables_.translate(VirtAddr{*sp}) : Result<PhysAddr>(PhysAddr{});
+        if (used && range.contains(*used)) return;
+      }
+      blank(at, size);
+    };
+    if (const auto entry = kernel_.per_cpu("entry_stack_storage", cpu))
+      blank_unless_used(*entry, kPageSize);
+    const auto stacks = kernel_.per_cpu("exception_stacks", cpu);
+    if (!stacks) return {};
+    for (const char* name :
+         {"DF_stack", "NMI_stack", "DB_stack", "MCE_stack", "VC_stack", "VC2_stack"}) {
+      const auto member = types_->member("exception_stacks", name);
+      if (member) blank_unless_used(*stacks + member->offset, member->size);
     }
     return {};
   }

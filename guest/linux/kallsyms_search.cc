@@ -16,7 +16,9 @@ namespace hvd::linux_guest {
 namespace {
 
 constexpr std::uint64_t kImageSpan = 1u << 30;  // KERNEL_IMAGE_SIZE
-constexpr std::size_t kMaxImage = 256u << 20;
+// The image is looked through by windows that overlap: a capture kernel has little memory. Tables
+// of 250000 symbols fit the overlap; Debian has 150000.
+constexpr std::uint64_t kWindow = 8u << 20, kWindowStep = 4u << 20;
 constexpr std::size_t kTokens = 256;
 constexpr std::size_t kMaxTokenTable = 16384;
 constexpr std::uint64_t kNamesPerMarker = 256;
@@ -29,27 +31,23 @@ struct Run {
   Bytes bytes;
 };
 
-// The kernel image as runs of mapped, readable memory.
-std::vector<Run> image_runs(const VirtualMemory& memory) {
-  std::vector<Run> runs;
-  std::size_t unreadable = 0, total = 0;
+// The kernel image's addresses, as far as they are mapped without a gap.
+std::vector<PhysRange> image_spans(const VirtualMemory& memory) {
+  std::vector<PhysRange> spans;
+  std::size_t unreadable = 0;
   for (const PageMapping& mapping : memory.tables().mappings(
-           VirtAddr{kKernelTextMap}, VirtAddr{kKernelTextMap + kImageSpan - 1}, 4096, unreadable)) {
-    if (total + mapping.size > kMaxImage) break;
-    const bool joins =
-        !runs.empty() && runs.back().begin + runs.back().bytes.size() == mapping.virt;
-    if (!joins) runs.push_back({mapping.virt, {}});
-    Bytes& bytes = runs.back().bytes;
-    const std::size_t had = bytes.size();
-    bytes.resize(had + static_cast<std::size_t>(mapping.size));
-    for (std::uint64_t at = 0; at < mapping.size; at += kPageSize) {
-      // Freed init memory may be missing or someone else's; zeros then do not match anything.
-      (void)memory.read(mapping.virt + at, MutableBytes(bytes).subspan(had + at, kPageSize))
-          .has_value();
-    }
-    total += mapping.size;
+           VirtAddr{kKernelTextMap}, VirtAddr{kKernelTextMap + kImageSpan - 1}, 4096, unreadable))
+    spans.push_back({PhysAddr{mapping.virt.value}, mapping.size});
+  return normalised(std::move(spans));
+}
+
+Run read_run(const VirtualMemory& memory, VirtAddr begin, std::uint64_t size) {
+  Run run{begin, Bytes(static_cast<std::size_t>(size))};
+  for (std::uint64_t at = 0; at < size; at += kPageSize) {
+    // Freed init memory may be missing or someone else's; zeros then do not match anything.
+    (void)memory.read(begin + at, MutableBytes(run.bytes).subspan(at, kPageSize)).has_value();
   }
-  return runs;
+  return run;
 }
 
 std::uint16_t u16_at(ByteView bytes, std::size_t at) {
@@ -162,21 +160,32 @@ std::vector<KallsymsPlace> places(const Run& run, std::size_t names, std::uint32
   return out;
 }
 
+std::optional<Kallsyms> search_run(const Run& run, const VirtualMemory& memory,
+                                   std::optional<VirtAddr> stext) {
+  const ByteView bytes = run.bytes;
+  for (std::size_t index = 0; index + kTokens * 2 <= bytes.size(); index += 4) {
+    if (!looks_like_token_index(bytes, index)) continue;
+    const auto table = token_table_before(bytes, index);
+    const auto names = table ? names_before(bytes, *table) : std::nullopt;
+    if (!names) continue;
+    for (const KallsymsPlace& place : places(run, names->first, names->second, *table, index)) {
+      auto symbols = Kallsyms::read(place, memory, stext);
+      // Without VMCOREINFO's word the kernel's own two ends have to be in the image.
+      if (symbols && symbols->find("_stext") && symbols->find("_etext")) return std::move(*symbols);
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Result<Kallsyms> search_kallsyms(const VirtualMemory& memory, std::optional<VirtAddr> stext) {
-  for (const Run& run : image_runs(memory)) {
-    const ByteView bytes = run.bytes;
-    for (std::size_t index = 0; index + kTokens * 2 <= bytes.size(); index += 4) {
-      if (!looks_like_token_index(bytes, index)) continue;
-      const auto table = token_table_before(bytes, index);
-      const auto names = table ? names_before(bytes, *table) : std::nullopt;
-      if (!names) continue;
-      for (const KallsymsPlace& place : places(run, names->first, names->second, *table, index)) {
-        auto symbols = Kallsyms::read(place, memory, stext);
-        // Without VMCOREINFO's word the kernel's own two ends have to be in the image.
-        if (symbols && symbols->find("_stext") && symbols->find("_etext")) return symbols;
-      }
+  for (const PhysRange& span : image_spans(memory)) {
+    for (std::uint64_t at = 0; at < span.size; at += kWindowStep) {
+      const std::uint64_t size = std::min<std::uint64_t>(kWindow, span.size - at);
+      const Run run = read_run(memory, VirtAddr{span.begin.value + at}, size);
+      if (auto symbols = search_run(run, memory, stext)) return std::move(*symbols);
+      if (size < kWindow) break;
     }
   }
   return Error{ErrorCode::kNotFound, "no kallsyms tables in the kernel image"};

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""A whole KVM host under emulation: two real guests on it, a panic, and the vmcore of its capture kernel.
+"""A whole KVM host under emulation: two real guests on it, a panic, and what its capture kernel captures.
 
-    host.py FOLDER --kernel NAME    boots it; FOLDER/vmcore and FOLDER/host.json are what is left
+    host.py FOLDER --kernel NAME    boots it; what is left in FOLDER: vmcore, the capture kernel's own copy of the
+                                    machine; dump.hvd, what hvdump-capture made of it there; host.json
     host.py FOLDER --remove
 
 Level 1 is the host, whose guests (level 2) run under real KVM with nested paging, which QEMU emulates for AMD.
@@ -13,14 +14,18 @@ import argparse
 import gzip
 import json
 import re
+import secrets
 import shutil
 import subprocess
 import sys
 import uuid
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from images import Kernel, LabError, cpio_archive
-from product import Skip
+from images import Kernel, LabError, build_plant, cpio_archive
+from lab import Canaries
+from product import Failure, Skip, program, run
 
 HERE = Path(__file__).resolve().parent / "host"
 GUESTS = ("alpha", "beta")
@@ -50,14 +55,15 @@ def initramfs(init: str, kernel: Kernel, modules: tuple[str, ...], more: Files) 
     return gzip.compress(cpio_archive(files), 1, mtime=0)
 
 
-def with_libraries(program: str) -> Files:
-    """A program and the shared libraries it needs, at the paths they have here."""
-    path = shutil.which(program, path="/usr/bin:/usr/sbin:/bin:/sbin")
-    if path is None:
-        raise Skip(f"{program} is missing")
-    said = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
-    needed = [path, *re.findall(r"(/\S+) \(0x", said)]
-    return {file.lstrip("/"): (_PROGRAM, Path(file).read_bytes()) for file in needed}
+def with_libraries(name: str, path: str | None = None) -> Files:
+    """A program and the shared libraries it needs, at the paths they have here; its own may be another."""
+    found = path or shutil.which(name, path="/usr/bin:/usr/sbin:/bin:/sbin")
+    if found is None:
+        raise Skip(f"{name} is missing")
+    said = subprocess.run(["ldd", found], capture_output=True, text=True, check=True).stdout
+    files = {file.lstrip("/"): (_PROGRAM, Path(file).read_bytes()) for file in re.findall(r"(/\S+) \(0x", said)}
+    files[f"usr/bin/{name}" if path else found.lstrip("/")] = (_PROGRAM, Path(found).read_bytes())
+    return files
 
 
 def firmware() -> Files:
@@ -70,25 +76,74 @@ def firmware() -> Files:
     return files
 
 
-def boot(folder: Path, kernel: Kernel, timeout: float = 420) -> None:
-    """Leaves a vmcore and host.json in the folder, or raises Skip: nothing of hvdump takes part in this."""
-    image = (_PLAIN, kernel.vmlinuz.read_bytes())
-    uuids = {name: str(uuid.uuid4()) for name in GUESTS}
-    files: Files = {"vmlinuz": image, **firmware(), **with_libraries("qemu-system-x86_64"), **with_libraries("kexec"),
-                    "tenant.initramfs": (_PLAIN, initramfs("tenant.init", kernel, (), {})),
-                    "capture.initramfs": (_PLAIN, initramfs("vmcore.init", kernel, DISK_MODULES, {}))}
-    kexec = next(path for path in files if path.endswith("/kexec"))
-    files["sbin/kexec"] = files[kexec]
-    files |= {f"{name}.uuid": (_PLAIN, value.encode()) for name, value in uuids.items()}
-    archive, console, disk = folder / "initramfs", folder / "console", folder / "vmcore"
-    archive.write_bytes(initramfs("host.init", kernel, HOST_MODULES, files))
-    with disk.open("wb") as out:
-        out.truncate(4 << 30)
+def secret(what: str) -> str:
+    return f"hvd-{what}-{secrets.token_hex(16)}"
+
+
+class Machine:
+    """The secrets of one run: of the host, of each guest and of each guest's VMM."""
+
+    def __init__(self, folder: Path, kernel: Kernel, memory: str) -> None:
+        self.folder, self.kernel, self.memory = folder, kernel, memory
+        self.uuids = {name: str(uuid.uuid4()) for name in GUESTS}
+        self.canaries = {name: Canaries.new() for name in ("host", *GUESTS)}
+        self.more = {name: {what: secret(what) for what in ("log", "serial", "vmm")} for name in GUESTS}
+        self.recipients = {}
+        for name in (*GUESTS, "host-user"):
+            said = run("hvdump-decrypt", "keygen", "-o", folder / f"{name}.key").stdout.decode()
+            self.recipients[name] = said.strip()
+
+    def planting(self, name: str) -> Files:
+        canary = self.canaries[name]
+        text = f"{canary.env}\n{canary.file}\n{canary.register:016x}\n".encode()
+        return {"canaries": (0o100600, bytes(~byte & 0xFF for byte in text)), "t": (_DIRECTORY, b""),
+                "bin/hvd-env": (_PROGRAM, build_plant().read_bytes())}
+
+    def tenant(self, name: str) -> bytes:
+        backwards = {what: (_PLAIN, self.more[name][what][::-1].encode() + b"\n") for what in ("log", "serial")}
+        return initramfs("tenant.init", self.kernel, (), self.planting(name) | backwards)
+
+    def capture(self) -> bytes:
+        policy = {"vms": [{"match": name, "recipients": [self.recipients[name]]} for name in GUESTS]}
+        files = with_libraries("hvdump-capture", str(program("hvdump-capture").resolve()))
+        files["policy.json"] = (_PLAIN, json.dumps(policy).encode())
+        return initramfs("vmcore.init", self.kernel, DISK_MODULES, files)
+
+    def host(self) -> bytes:
+        files: Files = {"vmlinuz": (_PLAIN, self.kernel.vmlinuz.read_bytes()), **firmware(), **self.planting("host"),
+                        **with_libraries("qemu-system-x86_64"), **with_libraries("kexec"),
+                        "capture.initramfs": (_PLAIN, self.capture())}
+        kexec = next(path for path in files if path.endswith("/kexec"))
+        files["sbin/kexec"] = files[kexec]
+        for name in GUESTS:
+            files[f"{name}.initramfs"] = (_PLAIN, self.tenant(name))
+            files[f"{name}.uuid"] = (_PLAIN, self.uuids[name].encode())
+            files[f"{name}.vmm"] = (_PLAIN, self.more[name]["vmm"][::-1].encode() + b"\n")
+        return initramfs("host.init", self.kernel, HOST_MODULES, files)
+
+    def facts(self, said: str) -> dict[str, Any]:
+        peak = re.search(r"Maximum resident set size \(kbytes\): (\d+)", said)
+        return {"kernel": self.kernel.name, "release": self.kernel.release, "uuids": self.uuids,
+                "canaries": {name: asdict(canary) for name, canary in self.canaries.items()}, "more": self.more,
+                "peak_kib": int(peak[1]) if peak else None}
+
+
+def boot(machine: Machine, timeout: float = 420) -> None:
+    """Leaves vmcore, dump.hvd and host.json in the folder.
+
+    Raises Skip when there is no vmcore with both guests in it: up to then nothing of hvdump takes part.
+    """
+    folder = machine.folder
+    archive, console, disk, dump = (folder / name for name in ("initramfs", "console", "vmcore", "dump.hvd"))
+    archive.write_bytes(machine.host())
+    for path in (disk, dump):
+        with path.open("wb") as out:
+            out.truncate(12 << 30)
     command = ["qemu-system-x86_64", "-name", "host", "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm", "-smp", "2",
-               "-m", "1536M", "-display", "none", "-serial", f"file:{console}", "-no-reboot", "-nodefaults",
-               "-kernel", kernel.vmlinuz, "-initrd", archive, "-append",
+               "-m", machine.memory, "-display", "none", "-serial", f"file:{console}", "-no-reboot", "-nodefaults",
+               "-kernel", machine.kernel.vmlinuz, "-initrd", archive, "-append",
                "console=ttyS0 quiet panic=-1 crashkernel=256M",
-               "-drive", f"file={disk},format=raw,if=virtio"]
+               "-drive", f"file={disk},format=raw,if=virtio", "-drive", f"file={dump},format=raw,if=virtio"]
     try:
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True, timeout=timeout)
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
@@ -100,15 +155,20 @@ def boot(folder: Path, kernel: Kernel, timeout: float = 420) -> None:
     size = re.search(r"VMCORE SIZE (\d+)", said)
     if not size or "VMCORE COPIED" not in said or any(f"TENANT UP {name}" not in said for name in GUESTS):
         raise Skip(f"the emulated machine left no vmcore with both guests in it:\n{said[-3000:]}")
-    with disk.open("r+b") as out:
-        out.truncate(int(size[1]))
-    (folder / "host.json").write_text(json.dumps({"kernel": kernel.name, "release": kernel.release, "uuids": uuids}))
+    written = re.search(r"/dev/vdb: (\d+) bytes", said)
+    if not written or "CAPTURE ENDED 0" not in said:
+        raise Failure(f"the capture in the capture kernel failed:\n{said[-3000:]}")
+    for path, end in ((disk, int(size[1])), (dump, int(written[1]))):
+        with path.open("r+b") as out:
+            out.truncate(end)
+    (folder / "host.json").write_text(json.dumps(machine.facts(said)))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kernel", default="6.1")
+    parser.add_argument("--memory", default="1536M")
     parser.add_argument("--remove", action="store_true")
     options = parser.parse_args()
     shutil.rmtree(options.folder, ignore_errors=True)
@@ -119,8 +179,11 @@ def main() -> int:
         shutil.rmtree(options.folder, ignore_errors=True)
         options.folder.mkdir(parents=True)
         try:
-            boot(options.folder, Kernel.find(options.kernel))
+            boot(Machine(options.folder, Kernel.find(options.kernel), options.memory))
             return 0
+        except Failure as error:
+            print(f"FAILED: {error}")
+            return 1
         except (Skip, LabError) as reason:
             print(f"attempt {attempt + 1}: {reason}", flush=True)
     print("SKIPPED: no dead KVM host to look at")

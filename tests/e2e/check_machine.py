@@ -1,0 +1,207 @@
+#!/usr/bin/python3
+"""check_machine.py FOLDER: what the capture kernel made of a dead KVM host, split by owner.
+
+The leak test: every secret of a run is searched for in the whole dump, in the hypervisor's images of both levels and
+in what each tenant gets, and must be with its owner alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from check_memory import mapped
+from comparison import Comparison
+from images import Kernel
+from product import Failure, run, run_json
+
+PEAK_KIB = 48 << 10
+GUESTS = ("alpha", "beta")
+STACK = """
+import json, sys, drgn
+prog = drgn.Program()
+prog.set_core_dump(sys.argv[1])
+try: prog.load_debug_info(sys.argv[2:])
+except drgn.MissingDebugInfoError: pass
+from drgn.helpers.linux.pid import for_each_task
+def frames(task):
+    try: return [f.pc for f in prog.stack_trace(task) if f.pc >> 63]
+    except (ValueError, LookupError) as error: return str(error)
+line = prog['saved_command_line'].string_().decode()
+print(json.dumps({'line': line, 'stacks': {t.pid.value_(): frames(t) for t in for_each_task(prog)}}))
+"""
+
+
+class Split:
+    """The pieces of a dump, in files."""
+
+    def __init__(self, folder: Path, dump: Path, name: str, keys: dict[str, Path]) -> None:
+        self.dump = dump
+        self.hypervisor = folder / f"{name}.hypervisor.elf"
+        run("hvdump-extract", "hypervisor", dump, "-o", self.hypervisor, "--identity", keys["alpha"])
+        self.of: dict[str, list[Path]] = {}
+        for guest in GUESTS:
+            self.of[guest] = [folder / f"{name}.{guest}.{kind}" for kind in ("elf", "raw", "vmm")]
+            for path, options in zip(self.of[guest], ([], ["--format", "raw"], ["--vmm"])):
+                run("hvdump-extract", "partition", dump, guest, "-o", path, "--identity", keys[guest], *options,
+                    expect=(0, 3))
+
+
+def secrets_of(facts: dict[str, Any]) -> list[tuple[str, str, bytes]]:
+    """Owner, what it is, its bytes."""
+    found = []
+    for owner, canary in facts["canaries"].items():
+        found += [(owner, "environment", canary["env"].encode()), (owner, "file", canary["file"].encode()),
+                  (owner, "register", canary["register"].to_bytes(8, "little"))]
+    for owner, more in facts["more"].items():
+        found += [(owner, what, text.encode()) for what, text in more.items()]
+    return found
+
+
+def contained(path: Path, secrets: list[tuple[str, str, bytes]]) -> set[bytes]:
+    """Those of the secrets that are somewhere in the file."""
+    with mapped(path) as data:
+        words = set(re.findall(rb"hvd-[a-z]+-[0-9a-f]{32}", data))
+        return {secret for _, _, secret in secrets if secret in words or len(secret) == 8 and data.find(secret) >= 0}
+
+
+def check_leaks(facts: dict[str, Any], split: Split, what: str, compared: Comparison) -> None:
+    secrets = secrets_of(facts)
+    found = {path: contained(path, secrets) for path in (split.dump, split.hypervisor, *sum(split.of.values(), []))}
+    for owner, kind, secret in secrets:
+        where = [path for path in (split.dump, split.hypervisor) if secret in found[path]]
+        for guest in GUESTS:
+            there = [path.name for path in split.of[guest] if secret in found[path]]
+            if guest != owner:
+                where += [Path(name) for name in there]
+            else:
+                compared.that(there, f"{what}: {owner}'s {kind} canary is in its own partition: {there}")
+        compared.equal([str(path) for path in where], [], f"{what}: {owner}'s {kind} canary is nowhere else")
+
+
+def check_dump(facts: dict[str, Any], folder: Path, split: Split, compared: Comparison) -> None:
+    listed = {p["name"]: (p["state"], p["sealed"]) for p in run_json("hvdump-extract", "list", split.dump,
+                                                                    "--json")["partitions"]}
+    compared.equal(listed, {"hypervisor": ("captured", False), "alpha": ("captured", True),
+                            "beta": ("captured", True)}, "partitions")
+    verified = run("hvdump-extract", "verify", split.dump)
+    compared.equal(verified.returncode, 0, "verify")
+    if facts["peak_kib"]:
+        # busybox prints four times the kernel's figure, which is in KiB already.
+        peak = facts["peak_kib"] // 4
+        compared.that(peak <= PEAK_KIB, f"peak memory in the capture kernel: {peak} KiB, at most {PEAK_KIB}")
+    ledger = {k["kind"]: k for k in run_json("hvdump-extract", "ledger", split.dump, "--json")["kinds"]}
+    compared.that({"image", "tasks", "stacks", "processes", "free"} <= set(ledger), f"ledger: {sorted(ledger)}")
+    compared.equal((ledger["tasks"]["done"], ledger["processes"]["done"]), ("redacted", "left-out"), "what was done")
+    compared.that(ledger["stacks"]["redacted_pages"], "the ledger lists the redacted pages")
+    report = run_json("hvdump-analyze", "triage", split.dump, "--identity", folder / "alpha.key", "--identity",
+                      folder / "beta.key")
+    by_name = {p["name"]: p for p in report["partitions"]}
+    compared.equal([by_name[name]["os"]["release"] for name in ("hypervisor", *GUESTS)], [facts["release"]] * 3,
+                   "releases in the report")
+    compared.equal(by_name["hypervisor"]["crash"]["kind"], "panic", "crash of the host")
+    vms = {vm["name"]: vm for vm in by_name["hypervisor"].get("vms", [])}
+    compared.equal({n: vm["uuid"] for n, vm in vms.items()}, facts["uuids"], "VMs in the hypervisor's own image")
+
+
+def check_torn(folder: Path, split: Split, compared: Comparison) -> None:
+    """Power off in the middle: what was complete by then is there."""
+    torn = folder / "torn.hvd"
+    whole = split.dump.read_bytes()
+    torn.write_bytes(whole[:len(whole) * 4 // 5])
+    states = {p["name"]: p["state"] for p in run_json("hvdump-extract", "list", torn, "--json",
+                                                      expect=3)["partitions"]}
+    complete = [name for name, state in states.items() if state == "captured"]
+    compared.that("hypervisor" in complete and len(complete) == 2 and "incomplete" in states.values(),
+                  f"partitions of a dump cut off at four fifths: {states}")
+    image = folder / "torn.elf"
+    run("hvdump-extract", "hypervisor", torn, "-o", image, expect=(0, 3))
+    compared.that(image.read_bytes() == split.hypervisor.read_bytes(), "the torn dump's hypervisor image is the same")
+    torn.unlink()
+    image.unlink()
+
+
+def check_policies(facts: dict[str, Any], folder: Path, keys: dict[str, Path], compared: Comparison) -> None:
+    """The same after the fact, from the vmcore: level full, a stateless VM, one that nobody is named for."""
+    vmcore = folder / "vmcore"
+    recipient = {n: re.search(r"age1\w+", k.read_text())[0] for n, k in keys.items()}  # type: ignore[index]
+    policy = folder / "full.json"
+    policy.write_text(json.dumps({"vms": [{"match": n, "recipients": [recipient[n]]} for n in GUESTS],
+                                  "hypervisor": {"level": "full", "recipients": [recipient["alpha"]]}}))
+    full = folder / "full.hvd"
+    run("hvdump-capture", "machine", vmcore, "--policy", policy, "-o", full)
+    split = Split(folder, full, "full", keys)
+    check_leaks(facts, split, "level full", compared)
+    for path in (full, split.hypervisor, *split.of["alpha"], *split.of["beta"]):
+        path.unlink()
+    other = folder / "other.hvd"
+    said = run("hvdump-capture", "machine", vmcore, "--stateless", "alpha", "-o", other, expect=3).stderr.decode()
+    states = {p["name"]: p["state"] for p in run_json("hvdump-extract", "list", other, "--json")["partitions"]}
+    compared.equal(states, {"hypervisor": "captured", "alpha": "stateless", "beta": "failed"}, "other policies")
+    compared.that("beta: no recipient" in said, f"why beta was not written: {said.strip()}")
+    compared.equal(contained(other, secrets_of(facts)), set(), "secrets in that dump")
+    other.unlink()
+
+
+def check_referees(facts: dict[str, Any], folder: Path, split: Split, kernel: Kernel, compared: Comparison) -> None:
+    if not kernel.has_debug_info:
+        compared.note("not compared with gdb, crash and drgn: no debug package (scripts/fetch-kernels --dbg)")
+        return
+    new = tuple(map(int, facts["release"].split(".")[:2])) >= (6, 4)
+    for guest in GUESTS:
+        core = split.of[guest][0]
+        done = subprocess.run(["gdb", "-nx", "-batch", "-x", f"{core}.gdb", "-ex", "x/s saved_command_line", "-ex", "bt"],
+                              capture_output=True, text=True, errors="replace", timeout=300,
+                              env={**os.environ, "HVDUMP_VMLINUX": str(kernel.vmlinux)})
+        compared.that(f"tenant={guest}" in done.stdout and len(re.findall(r"^#\d+ ", done.stdout, re.MULTILINE)) >= 1,
+                      f"gdb opens {guest}'s core", done.stdout[-1500:] + done.stderr[-1500:])
+        theirs = drgn(core, kernel)
+        compared.that(theirs["line"].endswith(f"tenant={guest}"), f"drgn opens {guest}'s core: {theirs['line']}")
+    mine, raw = drgn(split.hypervisor, kernel), drgn(folder / "vmcore", kernel)
+    compared.equal(sorted(mine["stacks"]), sorted(raw["stacks"]), "tasks of the host, as drgn sees them")
+    compared.equal([pid for pid in raw["stacks"] if mine["stacks"].get(pid) != raw["stacks"][pid]], [],
+                   f"tasks whose stacks drgn finds otherwise than in the vmcore, of {len(raw['stacks'])}")
+    if new:
+        compared.note("crash 8.0.2 is not asked: it may die of this kernel")
+        return
+    done = subprocess.run(["crash", "-s", kernel.vmlinux, split.hypervisor], input="bt\nmod\nquit\n",
+                          capture_output=True, text=True, errors="replace", timeout=300)
+    compared.that("sysrq_handle_crash" in done.stdout and "kvm_amd" in done.stdout, "crash opens the host's image",
+                  done.stdout[-2000:] + done.stderr[-1000:])
+
+
+def drgn(core: Path, kernel: Kernel) -> Any:
+    done = subprocess.run(["/usr/bin/python3", "-c", STACK, core, kernel.vmlinux], capture_output=True, text=True,
+                          timeout=300, env={**os.environ, "DRGN_PREFER_ORC_UNWINDER": "1"})
+    if done.returncode != 0:
+        raise Failure(f"drgn does not open {core.name}: {done.stderr[-1000:]}")
+    return json.loads(done.stdout)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    if not (folder / "host.json").exists():
+        print("SKIPPED: the host was not made")
+        return 77
+    facts: dict[str, Any] = json.loads((folder / "host.json").read_text())
+    compared = Comparison()
+    keys = {name: folder / f"{name}.key" for name in GUESTS}
+    split = Split(folder, folder / "dump.hvd", "dump", keys)
+    check_dump(facts, folder, split, compared)
+    check_leaks(facts, split, "level secure", compared)
+    check_torn(folder, split, compared)
+    check_policies(facts, folder, keys, compared)
+    check_referees(facts, folder, split, Kernel.find(facts["kernel"]), compared)
+    return compared.verdict()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
