@@ -26,4 +26,7 @@ void use_large_pages(std::size_t room) {
   if (end > begin) (void)madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 }
 
+// Setting it also ends glibc's habit of raising it to what was freed last.
+void return_memory_early() { mallopt(M_MMAP_THRESHOLD, 128 << 10); }
+
 }  // namespace hvd

@@ -11,4 +11,8 @@ namespace hvd {
 /// cannot be had the heap stays as it was. Call before there are threads.
 void use_large_pages(std::size_t room);
 
+/// Has large blocks go back to the kernel as soon as they are freed: for a program that must stay
+/// small all the time, as in a capture kernel.
+void return_memory_early();
+
 }  // namespace hvd

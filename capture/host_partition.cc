@@ -5,7 +5,7 @@
 
 #include "base/lru_cache.h"
 #include "base/text.h"
-#include "capture/memory_source.h"
+#include "capture/memory_pages.h"
 #include "guest/linux/host_pages.h"
 
 namespace hvd {
@@ -129,7 +129,7 @@ class HostSource final : public PageSource {
   }
 
  private:
-  const MemorySource memory_;
+  const MemoryPages memory_;
   const HostPages& pages_;
   Ledger& ledger_;
   mutable LruCache<std::uint64_t, std::vector<HostKind>> windows_;
@@ -208,8 +208,7 @@ Result<void> write_host(CaptureSession& session, const Kernel& host,
     Progress progress("Capturing the hypervisor", total_size(host.image().memory->ranges()));
     Ledger ledger;
     const HostSource source(*host.image().memory, *pages, ledger);
-    PipelineOptions options;
-    options.threads = session.threads();
+    PipelineOptions options = session.pipeline();
     options.classify = [](std::uint64_t, std::size_t count) {
       return std::vector<PageClass>(count, PageClass::kKernel);
     };

@@ -1,10 +1,12 @@
 #include "capture/machine_command.h"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 
+#include "base/heap.h"
 #include "capture/host_partition.h"
-#include "capture/memory_source.h"
+#include "capture/memory_pages.h"
 #include "capture/source_memory.h"
 #include "capture/tenant.h"
 #include "decrypt/keyring.h"
@@ -20,7 +22,7 @@ using namespace linux_guest;
 struct Host {
   OpenedDump dump;
   std::shared_ptr<const PhysicalMemory> raw;
-  std::unique_ptr<MemorySource> source;
+  std::unique_ptr<MemoryPages> source;
   Image image;
 };
 
@@ -37,7 +39,7 @@ Result<std::unique_ptr<Host>> open_host(const MachineOptions& options) {
   if (host->image.locked || !host->image.memory)
     return Error{ErrorCode::kSealed, options.memory + ": no memory of the host can be read"};
   host->raw = host->image.memory;
-  host->source = std::make_unique<MemorySource>(*host->raw);
+  host->source = std::make_unique<MemoryPages>(*host->raw);
   host->image.memory = std::make_shared<SourceMemory>(*host->source);
   return host;
 }
@@ -70,14 +72,21 @@ Result<void> capture(CaptureSession& session, const Host& host) {
   for (const std::string& problem : problems) session.complain("host", problem);
   HVD_TRY(write_host(session, **kernel, modules, machines));
   const std::vector<std::string> names = partition_names(machines);
-  for (std::size_t i = 0; i < machines.size(); ++i)
-    HVD_TRY(write_tenant(session, **kernel, machines[i], names[i]));
+  std::vector<std::size_t> order(machines.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  const auto priority = [&](std::size_t i) {
+    return session.policy().for_guest(names[i], machines[i].uuid).priority;
+  };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return priority(a) > priority(b); });
+  for (const std::size_t i : order) HVD_TRY(write_tenant(session, **kernel, machines[i], names[i]));
   return {};
 }
 
 }  // namespace
 
 CommandOutcome run_machine(const MachineOptions& options) {
+  return_memory_early();
   const auto host = HVD_TRY(open_host(options));
   const auto session = HVD_TRY(CaptureSession::open(options, "machine"));
   const auto done = capture(*session, *host);

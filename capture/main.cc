@@ -2,6 +2,7 @@
 #include "base/command_line.h"
 #include "capture/machine_command.h"
 #include "capture/qemu_command.h"
+#include "capture/receive_command.h"
 
 int main(int argc, char** argv) {
   CLI::App app(
@@ -11,5 +12,6 @@ int main(int argc, char** argv) {
   hvd::CommandOutcome outcome = hvd::ExitCode::kDone;
   hvd::add_qemu_command(app, outcome);
   hvd::add_machine_command(app, outcome);
+  hvd::add_receive_command(app, outcome);
   return hvd::run_command_line(app, argc, argv, outcome);
 }

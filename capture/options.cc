@@ -18,9 +18,14 @@ void add_capture_options(CLI::App& command, CaptureOptions& options) {
   command.add_option("--signing-key", options.signing_key,
                      "Sign with the key in this file (default: a key for this dump only)");
   command.add_option("--threads", options.threads, "Worker threads (default: one per core)");
+  command.add_option("--max-size", options.max_size,
+                     "Store no more memory once the dump has this size: bytes, or with K, M, G, T");
+  command.add_option("--deadline", options.deadline_seconds,
+                     "Store no more memory after this many seconds");
   command
-      .add_option("-o,--output", options.output,
-                  "Dump to write: file, block device, FIFO, or - for standard output")
+      .add_option(
+          "-o,--output", options.output,
+          "Dump to write: file, block device, FIFO, tcp://HOST:PORT, or - for standard output")
       ->required();
 }
 

@@ -17,6 +17,8 @@ struct CaptureOptions {
   std::string policy;                    // file
   std::string signing_key;               // file
   std::string output;
+  std::string max_size;           // as parse_size() takes it
+  unsigned deadline_seconds = 0;  // 0: none
   unsigned threads = 0;
 };
 

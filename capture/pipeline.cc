@@ -41,7 +41,7 @@ class Run {
     return write_segment(segments_[index], scratch);
   }
 
-  std::uint64_t unreadable() const { return unreadable_; }
+  PipelineResult result() const { return {unreadable_, over_budget_}; }
 
  private:
   static constexpr std::uint64_t kScratchPages = 64;
@@ -56,7 +56,9 @@ class Run {
       const std::uint64_t end = std::min(range.begin.value + range.size, base + kSegmentBytes);
       for (std::uint64_t at = begin; at < end;) {
         HVD_TRY(check_interrupt());
-        const PageRun run = source_.fetch(PhysAddr{at}, (end - at) / kPageSize, scratch);
+        PageRun run{PageRun::Kind::kAbsent, (end - at) / kPageSize, {}, Absence::kBudget};
+        if (options_.spent && options_.spent()) over_budget_ += run.pages;
+        else run = source_.fetch(PhysAddr{at}, (end - at) / kPageSize, scratch);
         HVD_TRY(store(out, at, base, classes, run));
         progress_.advance(run.pages * kPageSize);
         at += run.pages * kPageSize;
@@ -87,7 +89,7 @@ class Run {
   const PipelineOptions& options_;
   Progress& progress_;
   const std::vector<std::uint32_t> segments_;
-  std::atomic<std::uint64_t> unreadable_{0};
+  std::atomic<std::uint64_t> unreadable_{0}, over_budget_{0};
 };
 
 }  // namespace
@@ -97,7 +99,7 @@ Result<PipelineResult> write_memory(const PageSource& source, format::PartitionW
   Run run(source, partition, options, progress);
   HVD_TRY(for_each_parallel(run.segments(), options.threads,
                             [&run](std::size_t i) { return run.write_segment(i); }));
-  return PipelineResult{run.unreadable()};
+  return run.result();
 }
 
 }  // namespace hvd

@@ -15,11 +15,14 @@ struct PipelineOptions {
   unsigned threads = 0;  // 0: one per core
   /// The classes of `count` pages from page number `first` (address / 4096) on; null: all
   /// unclassified. Called from several threads, a segment at a time.
-  std::function<std::vector<PageClass>(std::uint64_t first, std::size_t count)> classify;
+  std::function<std::vector<PageClass>(std::uint64_t first, std::size_t count)> classify{};
+  /// Once true, pages are not read any more and absent with reason budget; null: never.
+  std::function<bool()> spent{};
 };
 
 struct PipelineResult {
   std::uint64_t unreadable_pages = 0;
+  std::uint64_t over_budget_pages = 0;
 };
 
 /// Writes every page of `source` into `partition`. Each worker takes a segment at a time and holds

@@ -52,7 +52,8 @@ Result<format::Codec> parse_codec(const json& object, const std::string& where) 
 
 Result<PolicyRule> parse_rule(const json& object, const std::string& where) {
   HVD_TRY(only_members(
-      object, {"match", "recipients", "stateless", "plaintext", "note", "compression"}, where));
+      object, {"match", "recipients", "stateless", "plaintext", "note", "compression", "priority"},
+      where));
   PolicyRule rule;
   const auto match = object.find("match");
   if (match == object.end() || !match->is_string()) return wrong(where + " has no \"match\"");
@@ -62,6 +63,11 @@ Result<PolicyRule> parse_rule(const json& object, const std::string& where) {
   rule.policy.stateless = HVD_TRY(flag(object, "stateless", where));
   rule.policy.plaintext = HVD_TRY(flag(object, "plaintext", where));
   rule.policy.codec = HVD_TRY(parse_codec(object, where));
+  if (const auto priority = object.find("priority"); priority != object.end()) {
+    if (!priority->is_number_integer() || *priority < -1000 || *priority > 1000)
+      return wrong(where + ": \"priority\" is no number from -1000 to 1000");
+    rule.policy.priority = priority->get<int>();
+  }
   if (const auto note = object.find("note"); note != object.end()) {
     if (!note->is_string()) return wrong(where + ": \"note\" is not a string");
     rule.policy.note = note->get<std::string>();
@@ -110,7 +116,9 @@ PartitionPolicy Policy::for_guest(const std::string& name, const std::string& uu
                       rule.policy.recipients.end());
     const bool stateless = out.stateless || rule.policy.stateless;
     const bool plaintext = out.plaintext || rule.policy.plaintext;
+    const int priority = rule.policy.priority != 0 ? rule.policy.priority : out.priority;
     out = rule.policy;
+    out.priority = priority;
     out.recipients = std::move(recipients);
     out.stateless = stateless;
     out.plaintext = plaintext;

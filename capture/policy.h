@@ -20,6 +20,7 @@ struct PartitionPolicy {
   bool plaintext = false;
   std::string note;  // for a stateless one: how to make it again
   format::Codec codec = format::Codec::kZstd;
+  int priority = 0;  // those with a higher one are written first, before a budget is used up
 };
 
 /// One rule of the policy file or the command line.

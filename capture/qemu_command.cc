@@ -130,8 +130,7 @@ class Capture {
       for (const Note& note : cpus.notes) HVD_TRY(partition.note(note));
       for (const Registers& registers : cpus.registers) HVD_TRY(partition.registers(registers));
       Progress progress("Capturing " + printable(name), total_size(memory.ranges()));
-      PipelineOptions options;
-      options.threads = session_.threads();
+      PipelineOptions options = session_.pipeline();
       // Classes are for the tenant, who may grant a part of the partition; they are sealed like all
       // else.
       const auto classifier = classify(memory, cpus);

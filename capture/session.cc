@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/byte_source.h"
+#include "base/socket.h"
 #include "base/text.h"
 #include "base/version.h"
 #include "capture/interrupt.h"
@@ -41,12 +42,26 @@ Result<std::unique_ptr<CaptureSession>> CaptureSession::open(const CaptureOption
   HVD_TRY(require_sodium());
   Policy policy = HVD_TRY(build_policy(options));
   const format::SigningKey key = HVD_TRY(load_signing_key(options.signing_key));
+  Budget budget;
+  if (!options.max_size.empty())
+    budget.max_bytes = HVD_TRY(with_context(parse_size(options.max_size), "--max-size"));
+  if (options.deadline_seconds > 0) {
+    budget.deadline =
+        std::chrono::steady_clock::now() + std::chrono::seconds(options.deadline_seconds);
+  }
   watch_for_interrupt();
-  auto sink = HVD_TRY(FileSink::create(options.output));
+  auto sink = HVD_TRY(open_sink(options.output));
   const format::DumpInfo info = HVD_TRY(format::new_dump_info(agent_json(command)));
   auto dump = HVD_TRY(format::DumpWriter::create(std::move(sink), info, key));
   return std::unique_ptr<CaptureSession>(
-      new CaptureSession(std::move(policy), std::move(dump), options));
+      new CaptureSession(std::move(policy), std::move(dump), options, budget));
+}
+
+PipelineOptions CaptureSession::pipeline() const {
+  PipelineOptions options;
+  options.threads = threads_;
+  options.spent = [this] { return budget_.spent(dump_->bytes_written()); };
+  return options;
 }
 
 void CaptureSession::complain(const std::string& name, const std::string& what) {
@@ -85,6 +100,10 @@ Result<void> CaptureSession::end(const std::string& name, PartitionWriter& parti
   }
   if (written->unreadable_pages > 0)
     problems.push_back(std::to_string(written->unreadable_pages) + " pages could not be read");
+  if (written->over_budget_pages > 0) {
+    problems.push_back(std::to_string(written->over_budget_pages) +
+                       " pages were left out, since the size or the time allowed was used up");
+  }
   for (const std::string& problem : problems) complain(name, problem);
   if (problems.empty()) return partition.end(PartitionState::kCaptured, "", {});
   return partition.end(PartitionState::kIncomplete, problems.front(), problems);

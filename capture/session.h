@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "capture/budget.h"
 #include "capture/options.h"
 #include "capture/pipeline.h"
 #include "formats/hvd/writer.h"
@@ -19,7 +20,8 @@ class CaptureSession {
                                                       const std::string& command);
 
   const Policy& policy() const { return policy_; }
-  unsigned threads() const { return threads_; }
+  /// For write_memory(): threads and budget.
+  PipelineOptions pipeline() const;
 
   /// To standard error; the dump then counts as damaged.
   void complain(const std::string& name, const std::string& what);
@@ -44,16 +46,18 @@ class CaptureSession {
 
  private:
   CaptureSession(Policy policy, std::unique_ptr<format::DumpWriter> dump,
-                 const CaptureOptions& options)
+                 const CaptureOptions& options, Budget budget)
       : policy_(std::move(policy)),
         dump_(std::move(dump)),
         output_(options.output),
-        threads_(options.threads) {}
+        threads_(options.threads),
+        budget_(budget) {}
 
   const Policy policy_;
   const std::unique_ptr<format::DumpWriter> dump_;
   const std::string output_;
   const unsigned threads_;
+  const Budget budget_;
   bool damaged_ = false;
 };
 

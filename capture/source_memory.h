@@ -8,7 +8,7 @@
 
 namespace hvd {
 
-inline constexpr std::size_t kKeptPages = 1024;
+inline constexpr std::size_t kKeptPages = 256;
 
 class SourceMemory final : public PhysicalMemory {
  public:

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
-#include "capture/memory_source.h"
+#include "capture/memory_pages.h"
 #include "capture/process_partition.h"
 #include "capture/qemu_guest.h"
 #include "capture/source_memory.h"
@@ -69,7 +69,7 @@ std::vector<MemorySlot> private_memory(const ProcessMemory& vmm,
 
 struct Classifier {
   explicit Classifier(const PhysicalMemory& memory) : source(memory) {}
-  MemorySource source;
+  MemoryPages source;
   Image image;
   std::optional<PageClassifier> classes;
 };
@@ -138,8 +138,7 @@ Result<void> write_tenant(CaptureSession& session, const Kernel& host,
     for (const VirtualCpu& cpu : machine.cpus) HVD_TRY((*partition)->registers(cpu.registers));
     Progress progress("Capturing " + printable(name),
                       total_size(ram->ranges()) + total_size(own.ranges()));
-    PipelineOptions options;
-    options.threads = session.threads();
+    PipelineOptions options = session.pipeline();
     PipelineResult result;
     {
       const auto classifier = classify(*ram, machine.cpus);
@@ -148,14 +147,15 @@ Result<void> write_tenant(CaptureSession& session, const Kernel& host,
           return classifier->classes->classify(first, count);
         };
       }
-      result = HVD_TRY(write_memory(MemorySource(*ram), **partition, options, progress));
+      result = HVD_TRY(write_memory(MemoryPages(*ram), **partition, options, progress));
     }
     options.classify = [](std::uint64_t, std::size_t count) {
       return std::vector<PageClass>(count, PageClass::kVmm);
     };
     const PipelineResult more =
-        HVD_TRY(write_memory(MemorySource(moved), **partition, options, progress));
+        HVD_TRY(write_memory(MemoryPages(moved), **partition, options, progress));
     result.unreadable_pages += more.unreadable_pages;
+    result.over_budget_pages += more.over_budget_pages;
     return result;
   };
   return session.end(name, **partition, write(), std::move(problems));

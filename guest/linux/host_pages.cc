@@ -152,7 +152,7 @@ std::size_t HostPages::redact_stack(const StackPage& stack, MutableBytes bytes) 
   std::size_t blanked = 0;
   // At the end of a process's stack: its user registers, of which the last five words (rip, cs,
   // rflags, rsp, ss) say where it was and are kept.
-  const VirtAddr user_end = stack.end - 5 * 8;
+  const VirtAddr user_end = stack.end - std::uint64_t{5} * 8;
   const VirtAddr user_begin = stack.user ? stack.end - user_registers_ : user_end;
   for (std::uint64_t i = 0; i + 8 <= bytes.size(); i += 8) {
     const VirtAddr at = stack.at + i;

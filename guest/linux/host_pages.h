@@ -3,7 +3,7 @@
 //
 // An allow-list: a page is kept only where something says what it is and that this holds no data of
 // a tenant or of another process. Everything else is left out, so that what this code does not know
-// cannot leak. What it looks at is told in docs/ownership.md.
+// cannot leak. host_survey.cc asks the kernel where its structures are.
 #pragma once
 
 #include <array>
@@ -82,7 +82,7 @@ class HostPages {
     bool vmm = false;
   };
   class Builder;
-  explicit HostPages(PageStructs pages) : pages_(std::move(pages)) {}
+  explicit HostPages(const PageStructs& pages) : pages_(pages) {}
   HostKind kind_of(const PageFacts& facts) const;
   std::size_t redact_tasks(std::uint64_t page, MutableBytes bytes) const;
   std::size_t redact_stack(const StackPage& stack, MutableBytes bytes) const;

@@ -162,10 +162,9 @@ class HostPages::Builder {
           std::any_of(std::begin(kDeniedParts), std::end(kDeniedParts),
                       [&](Text part) { return cache.name.find(part) != std::string::npos; });
       // A merged cache holds objects of caches that are not named.
-      if (cache.merged) kind = HostKind::kOtherObjects;
-      else if (cache.name == "task_struct") kind = HostKind::kTasks;
-      else if (listed) kind = HostKind::kObjects;
-      else if (out_.detail_ == HostDetail::kFull && !denied) kind = HostKind::kObjects;
+      if (!cache.merged && cache.name == "task_struct") kind = HostKind::kTasks;
+      else if (!cache.merged && (listed || (out_.detail_ == HostDetail::kFull && !denied)))
+        kind = HostKind::kObjects;
       out_.cache_kinds_[at] = kind;
     }
     // Newer kernels keep the FPU state behind the structure.
@@ -446,8 +445,8 @@ class HostPages::Builder {
 Result<HostPages> HostPages::open(const Kernel& kernel, const std::vector<Module>& modules,
                                   const std::vector<VirtualMachine>& machines, HostDetail detail,
                                   std::vector<std::string>& problems) {
-  PageStructs pages = HVD_TRY(PageStructs::open(kernel));
-  HostPages out(std::move(pages));
+  const PageStructs pages = HVD_TRY(PageStructs::open(kernel));
+  HostPages out(pages);
   out.detail_ = detail;
   HVD_TRY(Builder(kernel, out, problems).run(modules, machines));
   return out;

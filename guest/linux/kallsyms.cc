@@ -128,6 +128,7 @@ Result<void> Kallsyms::decode(ByteView names, const std::vector<std::string>& to
     name_begins_.push_back(static_cast<std::uint32_t>(begin));
   }
   name_begins_.push_back(static_cast<std::uint32_t>(text_.size()));
+  text_.shrink_to_fit();
   return in.finish();
 }
 
@@ -164,15 +165,15 @@ Result<Kallsyms> Kallsyms::read(const KallsymsPlace& place, const VirtualMemory&
                  "kallsyms claims " + std::to_string(place.count) + " symbols"};
   }
   const auto tokens = HVD_TRY(read_tokens(memory, place.token_table, place.token_index));
-  const Bytes names = HVD_TRY(read_names(memory, place.names, place.count));
   Kallsyms out;
-  HVD_TRY(out.decode(names, tokens, place.count));
+  {
+    const Bytes names = HVD_TRY(read_names(memory, place.names, place.count));
+    HVD_TRY(out.decode(names, tokens, place.count));
+  }
   out.index_names();
 
-  const Bytes raw =
-      HVD_TRY(memory.read_bytes(place.offsets, static_cast<std::size_t>(place.count) * 4));
   std::vector<std::int32_t> offsets(place.count);
-  std::memcpy(offsets.data(), raw.data(), raw.size());
+  HVD_TRY(memory.read(place.offsets, std::as_writable_bytes(std::span(offsets))));
   // With CONFIG_KALLSYMS_ABSOLUTE_PERCPU (x86-64 SMP until v6.15) a negative offset counts down
   // from the base and others are absolute; without it all are unsigned offsets from the base. The
   // configuration is not in the dump, but its effect is: with it, nearly all offsets are negative.

@@ -23,6 +23,7 @@ constexpr std::size_t kTokens = 256;
 constexpr std::size_t kMaxTokenTable = 16384;
 constexpr std::uint64_t kNamesPerMarker = 256;
 constexpr std::size_t kMaxBeforeTokens = 32u << 20;
+constexpr std::size_t kMaxPlaces = 64;
 constexpr std::uint32_t kMinSymbols = 257;  // two markers, to have something to compare with
 constexpr std::uint32_t kMaxSymbols = 4u << 20;
 
@@ -160,21 +161,19 @@ std::vector<KallsymsPlace> places(const Run& run, std::size_t names, std::uint32
   return out;
 }
 
-std::optional<Kallsyms> search_run(const Run& run, const VirtualMemory& memory,
-                                   std::optional<VirtAddr> stext) {
+// All places in the run where the tables may be.
+std::vector<KallsymsPlace> search_run(const Run& run) {
+  std::vector<KallsymsPlace> out;
   const ByteView bytes = run.bytes;
   for (std::size_t index = 0; index + kTokens * 2 <= bytes.size(); index += 4) {
     if (!looks_like_token_index(bytes, index)) continue;
     const auto table = token_table_before(bytes, index);
     const auto names = table ? names_before(bytes, *table) : std::nullopt;
-    if (!names) continue;
-    for (const KallsymsPlace& place : places(run, names->first, names->second, *table, index)) {
-      auto symbols = Kallsyms::read(place, memory, stext);
-      // Without VMCOREINFO's word the kernel's own two ends have to be in the image.
-      if (symbols && symbols->find("_stext") && symbols->find("_etext")) return std::move(*symbols);
-    }
+    if (!names || out.size() > kMaxPlaces) continue;
+    const auto found = places(run, names->first, names->second, *table, index);
+    out.insert(out.end(), found.begin(), found.end());
   }
-  return std::nullopt;
+  return out;
 }
 
 }  // namespace
@@ -183,8 +182,13 @@ Result<Kallsyms> search_kallsyms(const VirtualMemory& memory, std::optional<Virt
   for (const PhysRange& span : image_spans(memory)) {
     for (std::uint64_t at = 0; at < span.size; at += kWindowStep) {
       const std::uint64_t size = std::min<std::uint64_t>(kWindow, span.size - at);
-      const Run run = read_run(memory, VirtAddr{span.begin.value + at}, size);
-      if (auto symbols = search_run(run, memory, stext)) return std::move(*symbols);
+      // The window is gone before the tables are decoded.
+      const auto found = search_run(read_run(memory, VirtAddr{span.begin.value + at}, size));
+      for (const KallsymsPlace& place : found) {
+        auto symbols = Kallsyms::read(place, memory, stext);
+        // Without VMCOREINFO's word the kernel's own two ends have to be in the image.
+        if (symbols && symbols->find("_stext") && symbols->find("_etext")) return symbols;
+      }
       if (size < kWindow) break;
     }
   }

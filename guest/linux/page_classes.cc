@@ -23,8 +23,8 @@ PageClass class_of(PageUse use) {
 }  // namespace
 
 Result<PageClassifier> PageClassifier::open(const Kernel& kernel) {
-  PageStructs pages = HVD_TRY(PageStructs::open(kernel));
-  PageClassifier out(std::move(pages));
+  const PageStructs pages = HVD_TRY(PageStructs::open(kernel));
+  PageClassifier out(pages);
   // What the kernel maps behind its direct map: stacks, modules, vmalloc, struct pages, per-CPU
   // memory, and its image.
   const PageTables& tables = kernel.memory().tables();

@@ -22,7 +22,7 @@ class PageClassifier {
   std::vector<PageClass> classify(std::uint64_t first, std::size_t count) const;
 
  private:
-  explicit PageClassifier(PageStructs pages) : pages_(std::move(pages)) {}
+  explicit PageClassifier(const PageStructs& pages) : pages_(pages) {}
 
   PageStructs pages_;
   std::vector<PhysRange> kernel_mapped_;

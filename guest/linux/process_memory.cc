@@ -37,7 +37,7 @@ ProcessMemory::ProcessMemory(const PhysicalMemory& memory, PageTables tables,
                              std::vector<VmArea> areas, const Kernel* kernel)
     : memory_(memory), tables_(tables), areas_(std::move(areas)), kernel_(kernel) {
   if (!kernel) return;
-  if (auto pages = PageStructs::open(*kernel)) pages_ = std::move(*pages);
+  if (auto pages = PageStructs::open(*kernel)) pages_ = *pages;
 }
 
 std::vector<ProcessRun> ProcessMemory::runs(VirtAddr from, std::uint64_t size) const {

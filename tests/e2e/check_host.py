@@ -100,7 +100,7 @@ def check(folder: Path, compared: Comparison) -> int:
     validate(report, compared)
     host = report["partitions"][0]
     compared.equal(host["os"]["release"], facts["release"], "release")
-    printed = re.search(r"CPU: (\d+) (?:UID: \d+ )?PID: 1 Comm: init Kdump", (folder / "console").read_text())
+    printed = re.search(r"CPU: (\d+) (?:UID: \d+ )?PID: \d+ Comm: \S+ Kdump", (folder / "console").read_text())
     compared.equal((host["crash"]["kind"], host["crash"]["cpu"]), ("panic", int(printed[1]) if printed else None),
                    "crash, and the CPU as printed")
     vms = {vm["name"]: vm for vm in host.get("vms", [])}

@@ -28,6 +28,7 @@ from lab import Canaries
 from product import Failure, Skip, program, run
 
 HERE = Path(__file__).resolve().parent / "host"
+SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "kdump"
 GUESTS = ("alpha", "beta")
 HOST_MODULES = ("rng-core", "irqbypass", "kvm", "ccp", "kvm-amd")
 DISK_MODULES = ("virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk")
@@ -106,7 +107,9 @@ class Machine:
     def capture(self) -> bytes:
         policy = {"vms": [{"match": name, "recipients": [self.recipients[name]]} for name in GUESTS]}
         files = with_libraries("hvdump-capture", str(program("hvdump-capture").resolve()))
-        files["policy.json"] = (_PLAIN, json.dumps(policy).encode())
+        files["etc/hvdump/policy.json"] = (_PLAIN, json.dumps(policy).encode())
+        # The hook that is offered to users is what runs.
+        files["usr/sbin/hvdump-kdump"] = (_PROGRAM, (SAMPLES / "hvdump-kdump").read_bytes())
         return initramfs("vmcore.init", self.kernel, DISK_MODULES, files)
 
     def host(self) -> bytes:

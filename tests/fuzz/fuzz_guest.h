@@ -36,6 +36,20 @@ struct SyntheticGuest {
                       static_cast<std::uint32_t>(LinuxBuilder::kText + 0x80000 - (ips.value + 4)));
     const VirtAddr entries = builder.place(16, "__start_orc_unwind");
     builder.write(entries, ByteWriter().u16(8).u16(0).u8(5).u8(2).u16(8).u16(0).u8(5).u8(2).view());
+    // Of a host: what it says of its pages, and one object cache.
+    builder.symbol("_text", VirtAddr{LinuxBuilder::kText});
+    builder.symbol("_end", VirtAddr{LinuxBuilder::kText + 0x200000}, 'D');
+    const VirtAddr map = builder.place(2048 * 64, "", 64);
+    builder.write_u64(builder.place(8, "vmemmap_base"), map.value);
+    builder.write_u64(builder.place(8, "max_pfn"), 2048);
+    for (std::uint64_t page = 512; page < 1024; ++page)
+      builder.write_u64(map + page * 64, page % 3 == 0 ? 1u << 9 : 1u << 14);
+    const VirtAddr caches = builder.place(16, "slab_caches"), cache = builder.place(64);
+    builder.empty_list(caches);
+    builder.write_u32(cache, 160);
+    builder.write_u64(cache + 16, builder.place(as_bytes(std::string("task_struct") + '\0')).value);
+    builder.insert_before(caches, cache + 24);
+    builder.write_u64(map + 513 * 64 + 24, cache.value);
     builder.add_btf(kernel_btf());
     builder.add_kallsyms(KallsymsOrder::kSince64, false, true);
     image = builder.build();

@@ -2,6 +2,7 @@
 // u8 size, bytes}, `place` counted over the pages that the kernel uses, so that mutations meet page
 // tables, symbols, types, log, tasks, modules and stacks.
 #include "guest/linux/crash.h"
+#include "guest/linux/host_pages.h"
 #include "guest/linux/kvm.h"
 #include "guest/linux/maple_tree.h"
 #include "guest/linux/tasks.h"
@@ -64,7 +65,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }).has_value();
     (void)read_vm_areas(**kernel, tasks.front().struct_at).has_value();
   }
-  (void)read_virtual_machines(**kernel, modules, problems);
+  const auto machines = read_virtual_machines(**kernel, modules, problems);
+  if (const auto pages =
+          HostPages::open(**kernel, modules, machines, HostDetail::kSecure, problems)) {
+    Bytes page(kPageSize);
+    const auto kinds = pages->kinds(480, 600);
+    for (std::size_t i = 0; i < kinds.size(); i += 7)
+      if (is_kept(kinds[i])) (void)pages->redact(480 + i, kinds[i], page);
+  }
   for (std::size_t i = 0; i < std::min<std::size_t>(modules.size(), 4); ++i) {
     (void)read_module_symbols(**kernel, modules[i]);
     (void)read_module_types(**kernel, modules[i]).has_value();

@@ -53,6 +53,14 @@ class BtfBuilder {
     return *this;
   }
 
+  BtfBuilder& enumeration(const std::string& name,
+                          const std::vector<std::pair<std::string, int>>& values) {
+    EXPECT_GT(btf__add_enum(btf_, name.c_str(), 4), 0) << name;
+    for (const auto& [value_name, value] : values)
+      EXPECT_EQ(btf__add_enum_value(btf_, value_name.c_str(), value), 0) << value_name;
+    return *this;
+  }
+
   Bytes build() const {
     std::uint32_t size = 0;
     const void* raw = btf__raw_data(btf_, &size);
@@ -95,7 +103,26 @@ inline Bytes kernel_btf(bool old_orc = false) {
                  {"signal", "ptr", 64},
                  {"thread_node", "list_head", 72},
                  {"thread", "thread_struct", 88},
-                 {"on_cpu", "u32", 104}});
+                 {"on_cpu", "u32", 104},
+                 {"stack", "ptr", 112},
+                 {"mm", "ptr", 120}});
+  // FPU state is behind the structure.
+  btf.structure("pt_regs", 168, {{"r15", "u64", 0}});
+  btf.structure("thread_union", 4096, {{"task", "u64", 0}});
+  btf.enumeration("pageflags", {{"PG_slab", 9}, {"PG_reserved", 14}, {"PG_hwpoison", 21}});
+  btf.structure("page", 64,
+                {{"flags", "u64", 0},
+                 {"compound_head", "u64", 8},
+                 {"mapping", "ptr", 24},
+                 {"private", "u64", 40},
+                 {"page_type", "u32", 48}});
+  btf.structure("slab", 64, {{"slab_cache", "ptr", 24}});
+  btf.structure("kmem_cache", 64,
+                {{"size", "u32", 0},
+                 {"refcount", "u32", 4},
+                 {"red_left_pad", "u32", 8},
+                 {"name", "ptr", 16},
+                 {"list", "list_head", 24}});
   btf.structure("inactive_task_frame", 16, {{"bp", "u64", 0}, {"ret_addr", "u64", 8}});
   btf.structure("module_memory", 16, {{"base", "ptr", 0}, {"size", "u32", 8}});
   btf.structure("mod_kallsyms", 32,

@@ -1,4 +1,4 @@
-// MemorySource: memory that is captured already as a capture's source: what `machine` and imports
+// MemoryPages: memory that is captured already as a capture's source: what `machine` and imports
 // read.
 #pragma once
 
@@ -7,10 +7,10 @@
 
 namespace hvd {
 
-class MemorySource final : public PageSource {
+class MemoryPages final : public PageSource {
  public:
   /// `memory` must outlive the object. Ranges are widened to whole pages.
-  explicit MemorySource(const PhysicalMemory& memory);
+  explicit MemoryPages(const PhysicalMemory& memory);
   const std::vector<PhysRange>& ranges() const override { return ranges_; }
   PageRun fetch(PhysAddr at, std::uint64_t max_pages, MutableBytes scratch) const override;
 

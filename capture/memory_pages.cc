@@ -1,10 +1,10 @@
-#include "capture/memory_source.h"
+#include "capture/memory_pages.h"
 
 #include <algorithm>
 
 namespace hvd {
 
-MemorySource::MemorySource(const PhysicalMemory& memory) : memory_(memory) {
+MemoryPages::MemoryPages(const PhysicalMemory& memory) : memory_(memory) {
   for (const PhysRange& range : memory.ranges()) {
     if (range.size == 0) continue;
     const std::uint64_t begin = range.begin.value / kPageSize * kPageSize;
@@ -14,7 +14,7 @@ MemorySource::MemorySource(const PhysicalMemory& memory) : memory_(memory) {
   ranges_ = normalised(std::move(ranges_));
 }
 
-PageRun MemorySource::fetch(PhysAddr at, std::uint64_t max_pages, MutableBytes scratch) const {
+PageRun MemoryPages::fetch(PhysAddr at, std::uint64_t max_pages, MutableBytes scratch) const {
   const Extent extent = memory_.extent_at(at);
   const std::uint64_t alike =
       std::clamp<std::uint64_t>(extent.range.size / kPageSize, 1, max_pages);

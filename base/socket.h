@@ -1,0 +1,46 @@
+// A dump's way over the network: one TCP connection, bytes one way, and at the end the receiver's
+// word on how many it has stored. The dump protects itself (sealed, signed); the connection does
+// not.
+#pragma once
+
+#include <chrono>
+#include <functional>
+
+#include "base/byte_sink.h"
+
+namespace hvd {
+
+/// "HOST:PORT", an IPv6 address in brackets. kInvalidArgument when it is neither.
+struct HostPort {
+  std::string host, port;
+  static Result<HostPort> parse(const std::string& text);
+};
+
+/// Whatever an output may be: "tcp://HOST:PORT", or what FileSink::create() takes.
+Result<std::unique_ptr<ByteSink>> open_sink(const std::string& output);
+
+class SocketSink final : public ByteSink {
+ public:
+  /// Tries again until `patience` is over: in a capture kernel the network may come up late.
+  static Result<std::unique_ptr<SocketSink>> connect(const HostPort& to,
+                                                     std::chrono::seconds patience);
+  Result<void> append(ByteView bytes) override;
+  /// Ends the stream and waits for the receiver's word that all of it is stored. Nothing may be
+  /// appended afterwards.
+  Result<void> sync() override;
+
+ private:
+  SocketSink(FileDescriptor fd, std::string name) : fd_(std::move(fd)), name_(std::move(name)) {}
+  FileDescriptor fd_;
+  std::string name_;
+  std::uint64_t sent_ = 0;
+};
+
+/// Waits for one connection on `at`, calls `listening` with the port once it can be made, and
+/// appends what comes to `sink` until the stream ends; then syncs it and tells the sender. Returns
+/// the number of bytes. kInterrupted once `stop` says so.
+Result<std::uint64_t> receive_stream(const HostPort& at, ByteSink& sink,
+                                     const std::function<void(const std::string&)>& listening,
+                                     const std::function<bool()>& stop);
+
+}  // namespace hvd

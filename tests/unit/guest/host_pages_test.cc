@@ -1,0 +1,154 @@
+// Which pages of a host are kept, and what in them is blanked.
+#include "guest/linux/host_pages.h"
+
+#include "tests/support/linux_builder.h"
+#include "tests/support/matchers.h"
+
+namespace hvd::linux_guest {
+namespace {
+
+constexpr std::uint64_t kReserved = 1u << 14, kSlab = 1u << 9, kPoisoned = 1u << 21;
+constexpr std::uint64_t kPages = LinuxBuilder::kSize / kPageSize;
+constexpr std::uint64_t kAnyValue = 0x4142434445464748;
+
+/// A host of 8 MiB: the image from 2 MiB on, two tasks, and struct pages that a test fills in.
+struct Host {
+  LinuxBuilder builder;
+  VirtAddr map, caches, stack, task;
+  Image image;
+  std::unique_ptr<Kernel> kernel;
+
+  Host() {
+    builder.symbol("_text", VirtAddr{LinuxBuilder::kText});
+    builder.symbol("_end", VirtAddr{LinuxBuilder::kText + 0x100000}, 'D');
+    builder.write_u32(builder.place(4, "nr_cpu_ids"), 1);
+    map = builder.place(kPages * 64, "", 4096);
+    builder.write_u64(builder.place(8, "vmemmap_base"), map.value);
+    builder.write_u64(builder.place(8, "max_pfn"), kPages);
+    caches = builder.place(16, "slab_caches");
+    builder.empty_list(caches);
+    stack = builder.place(4096, "", 4096);
+    builder.add_task(0, "swapper", 0);
+    task = builder.add_task(7, "process");
+    builder.write_u64(task + 112, stack.value);
+    builder.write_u64(task + 120, kAnyValue);  // its mm: a process
+    builder.write_u64(task + 96, (stack + 0x800).value);
+    for (std::uint64_t at = 0; at < 4096; at += 8) builder.write_u64(stack + at, kAnyValue);
+  }
+  void page(std::uint64_t number, std::uint64_t flags, std::uint64_t mapping = 0,
+            std::uint32_t type = 0xffffffff, std::uint64_t order = 0) {
+    builder.write_u64(map + number * 64, flags);
+    builder.write_u64(map + number * 64 + 24, mapping);
+    builder.write_u64(map + number * 64 + 40, order);
+    builder.write_u32(map + number * 64 + 48, type);
+  }
+  VirtAddr cache(const std::string& name, std::uint32_t size, std::uint32_t users) {
+    const VirtAddr at = builder.place(64);
+    builder.write_u32(at, size);
+    builder.write_u32(at + 4, users);
+    builder.write_u64(at + 16, builder.place(as_bytes(name + '\0')).value);
+    builder.insert_before(caches, at + 24);
+    return at;
+  }
+  std::uint64_t number(VirtAddr at) const { return LinuxBuilder::physical(at).value / kPageSize; }
+  Result<HostPages> open(HostDetail detail = HostDetail::kSecure) {
+    builder.add_btf(kernel_btf());
+    builder.add_kallsyms(KallsymsOrder::kSince64, false, true);
+    image = builder.build();
+    kernel = Kernel::open(image).value();
+    std::vector<std::string> problems;
+    return HostPages::open(*kernel, {}, {}, detail, problems);
+  }
+};
+
+HostKind kind(const HostPages& pages, std::uint64_t number) {
+  return pages.kinds(number, 1).front();
+}
+
+TEST(HostPages, OnlyWhatIsKnownIsKept) {
+  Host host;
+  for (std::uint64_t page = 0; page < kPages; ++page) host.page(page, 0);
+  const std::uint64_t text = host.number(VirtAddr{LinuxBuilder::kText});
+  host.page(text, kReserved);
+  host.page(text + 1, 0);                       // given back after the boot
+  host.page(1, 0, 0xffff000000000001);          // anonymous
+  host.page(2, 0, 0xffff000000000000);          // page cache
+  host.page(8, 0, 0, ~std::uint32_t{0x80}, 2);  // a free block of four
+  host.page(20, kReserved | kPoisoned);
+  host.page(21, 0, 0, ~std::uint32_t{0x200});  // a page table
+  host.page(22, kReserved);                    // reserved, by whom nobody says
+  const auto pages = host.open();
+  ASSERT_THAT(pages, Succeeds());
+  EXPECT_EQ(kind(*pages, text), HostKind::kImage);
+  EXPECT_EQ(kind(*pages, text + 1), HostKind::kOther);
+  EXPECT_EQ(kind(*pages, 1), HostKind::kProcesses);
+  EXPECT_EQ(kind(*pages, 2), HostKind::kPageCache);
+  const auto block = pages->kinds(7, 6);
+  EXPECT_EQ(block[0], HostKind::kOther);
+  for (std::size_t i = 1; i < 5; ++i) EXPECT_EQ(block[i], HostKind::kFree) << i;
+  EXPECT_EQ(block[5], HostKind::kOther);
+  EXPECT_EQ(kind(*pages, 20), HostKind::kPoisoned);
+  EXPECT_EQ(kind(*pages, 21), HostKind::kPageTables);
+  EXPECT_EQ(kind(*pages, 22), HostKind::kOther);
+}
+
+TEST(HostPages, ObjectsByTheirCache) {
+  Host host;
+  for (std::uint64_t page = 0; page < kPages; ++page) host.page(page, 0);
+  const VirtAddr good = host.cache("mm_struct", 1024, 1), merged = host.cache("pid", 128, 3),
+                 buffers = host.cache("kmalloc-1k", 1024, 1),
+                 new_one = host.cache("whatever", 64, 1);
+  host.page(30, kSlab, good.value);
+  host.page(31, kSlab, merged.value);
+  host.page(32, kSlab, buffers.value);
+  host.page(33, kSlab, new_one.value);
+  host.page(34, kSlab, 0x1234);  // no cache at all
+  {
+    const auto pages = host.open();
+    ASSERT_THAT(pages, Succeeds());
+    EXPECT_EQ(kind(*pages, 30), HostKind::kObjects);
+    for (const std::uint64_t page : {31u, 32u, 33u, 34u})
+      EXPECT_EQ(kind(*pages, page), HostKind::kOtherObjects) << page;
+  }
+  std::vector<std::string> problems;
+  const auto full = HostPages::open(*host.kernel, {}, {}, HostDetail::kFull, problems);
+  ASSERT_THAT(full, Succeeds());
+  EXPECT_EQ(kind(*full, 33), HostKind::kObjects);
+  for (const std::uint64_t page : {31u, 32u, 34u})
+    EXPECT_EQ(kind(*full, page), HostKind::kOtherObjects) << page;
+}
+
+TEST(HostPages, BehindATaskIsItsFpuState) {
+  Host host;
+  for (std::uint64_t page = 0; page < kPages; ++page) host.page(page, 0);
+  const VirtAddr tasks = host.cache("task_struct", 1000, 1);
+  host.page(40, kSlab, tasks.value);
+  host.page(41, 0);
+  host.builder.write_u64(host.map + 41 * 64 + 8, (host.map + 40 * 64).value | 1);  // its tail
+  const auto pages = host.open();
+  ASSERT_THAT(pages, Succeeds());
+  ASSERT_EQ(kind(*pages, 41), HostKind::kTasks);
+  Bytes page(kPageSize, std::byte{0x77});
+  EXPECT_GT(pages->redact(41, HostKind::kTasks, page), 3000u);
+  // Objects of 1000 bytes from page 40 on, of which the first 160 are the structure.
+  for (std::size_t i = 0; i < kPageSize; ++i)
+    EXPECT_EQ(page[i] != std::byte{0}, (kPageSize + i) % 1000 < 160) << i;
+}
+
+TEST(HostPages, OfAStackOnlyWhatIsAliveAndTheKernels) {
+  Host host;
+  for (std::uint64_t page = 0; page < kPages; ++page) host.page(page, 0);
+  const auto pages = host.open();
+  ASSERT_THAT(pages, Succeeds());
+  const std::uint64_t number = host.number(host.stack);
+  ASSERT_EQ(kind(*pages, number), HostKind::kStacks);
+  Bytes page(kPageSize, std::byte{0x77});
+  pages->redact(number, HostKind::kStacks, page);
+  for (std::size_t at = 0; at < kPageSize; at += 8) {
+    const bool live = at >= 0x800, user = at >= kPageSize - 168 && at < kPageSize - 40;
+    EXPECT_EQ(page[at] != std::byte{0}, live && !user) << at;
+  }
+}
+
+}  // namespace
+}  // namespace hvd::linux_guest
