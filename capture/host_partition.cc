@@ -161,18 +161,31 @@ bool is_vmm(const Kernel& host, unsigned cpu, const std::vector<VirtualMachine>&
                             [&](const VirtualMachine& machine) { return machine.mm.value == *mm; });
 }
 
-std::string facts_of(const Kernel& host, HypervisorLevel level,
+json restricted_json(const std::vector<RestrictedRange>& ranges) {
+  constexpr const char* kActions[] = {"skip", "substitute", "scrub"};
+  json out = json::array();
+  for (const RestrictedRange& range : ranges) {
+    out.push_back({{"begin", range.range.begin.value},
+                   {"size", range.range.size},
+                   {"action", kActions[static_cast<std::size_t>(range.action)]}});
+  }
+  return out;
+}
+
+std::string facts_of(const Kernel& host, const Policy& policy,
                      const std::vector<VirtualMachine>& machines) {
   json ranges = json::array(), vms = json::array();
   for (const PhysRange& range : host.image().memory->ranges())
     ranges.push_back({range.begin.value, range.size, "ram"});
   for (const VirtualMachine& machine : machines)
     vms.push_back({{"name", machine.name}, {"uuid", machine.uuid}, {"pid", machine.pid}});
-  const json facts{{"address_space", "physical"},
-                   {"level", level == HypervisorLevel::kFull ? "full" : "secure"},
-                   {"host_kernel", host.info().release()},
-                   {"vms", std::move(vms)},
-                   {"ranges", std::move(ranges)}};
+  const json facts{
+      {"address_space", "physical"},
+      {"level", policy.hypervisor_level() == HypervisorLevel::kFull ? "full" : "secure"},
+      {"restricted", restricted_json(policy.restricted())},
+      {"host_kernel", host.info().release()},
+      {"vms", std::move(vms)},
+      {"ranges", std::move(ranges)}};
   return facts.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -196,7 +209,7 @@ Result<void> write_host(CaptureSession& session, const Kernel& host,
 
   const auto partition = HVD_TRY(session.begin(kName, Role::kHypervisor, policy));
   const auto write = [&]() -> Result<PipelineResult> {
-    HVD_TRY(partition->facts(facts_of(host, level, machines)));
+    HVD_TRY(partition->facts(facts_of(host, session.policy(), machines)));
     HVD_TRY(partition->note(
         {"VMCOREINFO", 0,
          Bytes(as_bytes(host.info_text()).begin(), as_bytes(host.info_text()).end())}));

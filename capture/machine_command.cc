@@ -5,9 +5,8 @@
 #include <set>
 
 #include "base/heap.h"
+#include "capture/cached_memory.h"
 #include "capture/host_partition.h"
-#include "capture/memory_pages.h"
-#include "capture/source_memory.h"
 #include "capture/tenant.h"
 #include "decrypt/keyring.h"
 #include "formats/open_dump.h"
@@ -21,12 +20,11 @@ using namespace linux_guest;
 // again, each time by a few bytes.
 struct Host {
   OpenedDump dump;
-  std::shared_ptr<const PhysicalMemory> raw;
-  std::unique_ptr<MemoryPages> source;
+  std::unique_ptr<const PhysicalMemory> allowed;
   Image image;
 };
 
-Result<std::unique_ptr<Host>> open_host(const MachineOptions& options) {
+Result<std::unique_ptr<Host>> open_host(const MachineOptions& options, const Policy& policy) {
   const Keyring keys = HVD_TRY(Keyring::load(options.identities, {}));
   auto host = std::make_unique<Host>();
   host->dump = HVD_TRY(open_dump(options.memory, keys, options.partition));
@@ -38,9 +36,9 @@ Result<std::unique_ptr<Host>> open_host(const MachineOptions& options) {
   host->image = host->dump.partitions.front();
   if (host->image.locked || !host->image.memory)
     return Error{ErrorCode::kSealed, options.memory + ": no memory of the host can be read"};
-  host->raw = host->image.memory;
-  host->source = std::make_unique<MemoryPages>(*host->raw);
-  host->image.memory = std::make_shared<SourceMemory>(*host->source);
+  host->allowed = std::make_unique<RestrictedMemory>(*host->dump.partitions.front().memory,
+                                                     policy.restricted());
+  host->image.memory = std::make_shared<CachedMemory>(*host->allowed);
   return host;
 }
 
@@ -87,7 +85,8 @@ Result<void> capture(CaptureSession& session, const Host& host) {
 
 CommandOutcome run_machine(const MachineOptions& options) {
   return_memory_early();
-  const auto host = HVD_TRY(open_host(options));
+  const Policy policy = HVD_TRY(build_policy(options));
+  const auto host = HVD_TRY(open_host(options, policy));
   const auto session = HVD_TRY(CaptureSession::open(options, "machine"));
   const auto done = capture(*session, *host);
   return session->finish(done ? std::nullopt : std::optional<Error>(done.error()));

@@ -2,6 +2,7 @@
 
 #include <fnmatch.h>
 
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 namespace hvd {
@@ -75,6 +76,36 @@ Result<PolicyRule> parse_rule(const json& object, const std::string& where) {
   return rule;
 }
 
+// A number, or text in hexadecimal.
+Result<std::uint64_t> parse_address(const json& object, const char* name,
+                                    const std::string& where) {
+  const json value = object.value(name, json());
+  if (value.is_number_unsigned()) return value.get<std::uint64_t>();
+  std::uint64_t out = 0;
+  const std::string text = value.is_string() ? value.get<std::string>() : "";
+  if (text.starts_with("0x")) {
+    const char* const end = text.data() + text.size();
+    const auto [rest, failed] = std::from_chars(text.data() + 2, end, out, 16);
+    if (failed == std::errc{} && rest == end) return out;
+  }
+  return wrong(where + ": \"" + name + "\" is neither a number nor \"0x...\"");
+}
+
+Result<RestrictedRange> parse_restricted(const json& object, const std::string& where) {
+  HVD_TRY(only_members(object, {"begin", "size", "action"}, where));
+  RestrictedRange out;
+  out.range.begin = PhysAddr{HVD_TRY(parse_address(object, "begin", where))};
+  out.range.size = HVD_TRY(parse_address(object, "size", where));
+  const bool whole = out.range.begin.value % kPageSize == 0 && out.range.size % kPageSize == 0;
+  if (!whole || out.range.size == 0 || out.range.size - 1 > ~out.range.begin.value)
+    return wrong(where + " is no range of whole pages");
+  const json action = object.value("action", json("skip"));
+  if (action == "substitute") out.action = RestrictedAction::kSubstitute;
+  else if (action == "scrub") out.action = RestrictedAction::kScrub;
+  else if (action != "skip") return wrong(where + ": \"action\" is not skip, substitute or scrub");
+  return out;
+}
+
 bool matches(const PolicyRule& rule, const std::string& name, const std::string& uuid) {
   return ::fnmatch(rule.match.c_str(), name.c_str(), 0) == 0 ||
          (!uuid.empty() && ::fnmatch(rule.match.c_str(), uuid.c_str(), FNM_CASEFOLD) == 0);
@@ -85,7 +116,7 @@ bool matches(const PolicyRule& rule, const std::string& name, const std::string&
 Result<Policy> Policy::parse(const std::string& text) {
   const json object = json::parse(text, nullptr, false);
   if (object.is_discarded()) return wrong("not valid JSON");
-  HVD_TRY(only_members(object, {"vms", "hypervisor"}, "the policy"));
+  HVD_TRY(only_members(object, {"vms", "hypervisor", "restricted"}, "the policy"));
   Policy policy;
   if (const auto vms = object.find("vms"); vms != object.end()) {
     if (!vms->is_array()) return wrong("\"vms\" is not an array");
@@ -103,6 +134,14 @@ Result<Policy> Policy::parse(const std::string& text) {
     const json level = hypervisor->value("level", json("secure"));
     if (level == "full") policy.level_ = HypervisorLevel::kFull;
     else if (level != "secure") return wrong("hypervisor: \"level\" is neither secure nor full");
+  }
+  if (const auto list = object.find("restricted"); list != object.end()) {
+    if (!list->is_array()) return wrong("\"restricted\" is not an array");
+    for (std::size_t i = 0; i < list->size(); ++i) {
+      const RestrictedRange range =
+          HVD_TRY(parse_restricted((*list)[i], "restricted[" + std::to_string(i) + "]"));
+      policy.restricted_.push_back(range);
+    }
   }
   return policy;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "capture/restricted.h"
 #include "decrypt/identity.h"
 #include "formats/hvd/layout.h"
 
@@ -44,11 +45,14 @@ class Policy {
   PartitionPolicy for_guest(const std::string& name, const std::string& uuid) const;
   const PartitionPolicy& for_hypervisor() const { return hypervisor_; }
   HypervisorLevel hypervisor_level() const { return level_; }
+  /// Host memory that must not be read.
+  const std::vector<RestrictedRange>& restricted() const { return restricted_; }
 
  private:
   std::vector<PolicyRule> rules_;
   PartitionPolicy hypervisor_;
   HypervisorLevel level_ = HypervisorLevel::kSecure;
+  std::vector<RestrictedRange> restricted_;
 };
 
 /// Why a guest with this policy may not be written at all, if so: the fail-closed rule.

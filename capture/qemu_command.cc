@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/text.h"
+#include "capture/cached_memory.h"
 #include "capture/pipeline.h"
 #include "capture/policy.h"
 #include "capture/process_partition.h"
@@ -145,14 +146,16 @@ class Capture {
   }
 
   struct Classifier {
-    Image image;  // what the classes read from
+    std::unique_ptr<SourceMemory> memory;  // what the image reads from
+    Image image;                           // what the classes read from
     linux_guest::PageClassifier classes;
   };
 
   // For a Linux guest; null for another one, whose pages then are unclassified.
   static std::unique_ptr<Classifier> classify(const QemuMemory& memory, const CpuState& cpus) {
     Image image;
-    image.memory = std::make_shared<SourceMemory>(memory);
+    auto source = std::make_unique<SourceMemory>(memory);
+    image.memory = std::make_shared<CachedMemory>(*source);
     image.registers = cpus.registers;
     image.notes = cpus.notes;
     // Without the guest's word where its VMCOREINFO is, looking for it would keep the guest stopped
@@ -164,7 +167,8 @@ class Capture {
     if (!kernel) return nullptr;
     auto classes = linux_guest::PageClassifier::open(**kernel);
     if (!classes) return nullptr;
-    return std::make_unique<Classifier>(Classifier{std::move(image), std::move(*classes)});
+    return std::make_unique<Classifier>(
+        Classifier{std::move(source), std::move(image), std::move(*classes)});
   }
 
   Result<void> write_hypervisor(const std::string& vm, QemuGuest& guest,

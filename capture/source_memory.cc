@@ -29,21 +29,6 @@ Extent SourceMemory::extent_at(PhysAddr at) const {
 }
 
 Result<std::size_t> SourceMemory::read_some(PhysAddr at, MutableBytes out) const {
-  if (out.size() >= kPageSize) return fetch(at, out);
-  const std::uint64_t in_page = at.value % kPageSize;
-  auto page = pages_.find(at.value / kPageSize);
-  if (!page) {
-    Bytes bytes(kPageSize);
-    HVD_TRY(fetch(PhysAddr{at.value - in_page}, bytes));
-    page = pages_.insert(at.value / kPageSize, std::move(bytes));
-  }
-  const auto size =
-      static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), kPageSize - in_page));
-  std::memcpy(out.data(), page->data() + in_page, size);
-  return size;
-}
-
-Result<std::size_t> SourceMemory::fetch(PhysAddr at, MutableBytes out) const {
   const PhysRange* range = range_of(source_.ranges(), at);
   if (!range) return Error{ErrorCode::kNotCaptured, "address " + hex(at.value) + " is no RAM"};
   const std::uint64_t in_page = at.value % kPageSize;

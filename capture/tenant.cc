@@ -4,10 +4,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "capture/cached_memory.h"
 #include "capture/memory_pages.h"
 #include "capture/process_partition.h"
 #include "capture/qemu_guest.h"
-#include "capture/source_memory.h"
 #include "guest/linux/page_classes.h"
 #include "guest/linux/vm_memory.h"
 
@@ -68,8 +68,6 @@ std::vector<MemorySlot> private_memory(const ProcessMemory& vmm,
 }
 
 struct Classifier {
-  explicit Classifier(const PhysicalMemory& memory) : source(memory) {}
-  MemoryPages source;
   Image image;
   std::optional<PageClassifier> classes;
 };
@@ -77,8 +75,8 @@ struct Classifier {
 // Of a Linux guest; null for another one, whose pages then are unclassified.
 std::unique_ptr<Classifier> classify(const PhysicalMemory& memory,
                                      const std::vector<VirtualCpu>& cpus) {
-  auto out = std::make_unique<Classifier>(memory);
-  out->image.memory = std::make_shared<SourceMemory>(out->source);
+  auto out = std::make_unique<Classifier>();
+  out->image.memory = std::make_shared<CachedMemory>(memory);
   for (const VirtualCpu& cpu : cpus) out->image.registers.push_back(cpu.registers);
   const auto kernel = Kernel::open(out->image);
   if (!kernel) return nullptr;

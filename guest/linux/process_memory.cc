@@ -50,11 +50,28 @@ std::vector<ProcessRun> ProcessMemory::runs(VirtAddr from, std::uint64_t size) c
   const std::size_t limit = static_cast<std::size_t>(size / kPageSize + 2);
   for (const PageMapping& mapped : tables_.mappings(from, end - 1, limit, unreadable)) {
     unmapped(at, mapped.virt - at, runs);
-    runs.add({mapped.virt, mapped.size, ProcessRun::Kind::kInMemory, mapped.phys});
+    in_memory(mapped, runs);
     at = mapped.virt + mapped.size;
   }
   unmapped(at, end - at, runs);
   return std::move(runs.out);
+}
+
+void ProcessMemory::in_memory(const PageMapping& mapped, Runs& out) const {
+  constexpr std::uint64_t kBatch = 1024;
+  const std::uint64_t first = mapped.phys.value / kPageSize, count = mapped.size / kPageSize;
+  if (!pages_) return out.add({mapped.virt, mapped.size, ProcessRun::Kind::kInMemory, mapped.phys});
+  for (std::uint64_t done = 0; done < count; done += kBatch) {
+    const auto batch = static_cast<std::size_t>(std::min(kBatch, count - done));
+    const std::vector<PageFacts> facts = pages_->read(first + done, batch);
+    for (std::size_t i = 0; i < batch; ++i) {
+      const bool bad = facts[i].poisoned || facts[i].use == PageUse::kOffline;
+      const std::uint64_t offset = (done + i) * kPageSize;
+      out.add({mapped.virt + offset, kPageSize,
+               bad ? ProcessRun::Kind::kRestricted : ProcessRun::Kind::kInMemory,
+               mapped.phys + offset});
+    }
+  }
 }
 
 void ProcessMemory::unmapped(VirtAddr from, std::uint64_t size, Runs& out) const {

@@ -17,6 +17,7 @@ struct ProcessRun {
     kInMemory,    // at `phys`
     kZero,        // never written to: reads as zero
     kSwappedOut,  // not in memory
+    kRestricted,  // must not be read: the hardware failed there, or the page is offline
     kNowhere,     // no memory area, or a file's pages that nobody has read
   };
   VirtAddr begin;
@@ -43,6 +44,7 @@ class ProcessMemory {
 
  private:
   struct Runs;
+  void in_memory(const PageMapping& mapped, Runs& out) const;
   void unmapped(VirtAddr from, std::uint64_t size, Runs& out) const;
   void absent(const VmArea& area, VirtAddr from, std::uint64_t size, Runs& out) const;
   Result<void> cached(const VmArea& area, VirtAddr from, std::uint64_t size, Runs& out) const;

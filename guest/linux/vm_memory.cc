@@ -88,6 +88,8 @@ Extent VmMemory::extent_at(PhysAddr at) const {
   extent.range.size = place.run->size - place.offset;
   if (place.run->kind == ProcessRun::Kind::kZero) {
     extent.kind = Extent::Kind::kZero;
+  } else if (place.run->kind == ProcessRun::Kind::kRestricted) {
+    extent.reason = Absence::kRestricted;
   } else if (place.run->kind == ProcessRun::Kind::kInMemory) {
     extent = vmm_->physical().extent_at(place.run->phys + place.offset);
     extent.range = {at, std::min(extent.range.size, place.run->size - place.offset)};

@@ -51,6 +51,35 @@ TEST(Policy, AUuidMatchesWithoutRegardToCase) {
   EXPECT_FALSE(policy->for_guest("vm", "").plaintext);
 }
 
+TEST(Policy, PriorityIsTheLastOneGiven) {
+  const auto policy = Policy::parse(R"({"vms": [
+      {"match": "*", "priority": 3}, {"match": "db", "priority": -7}, {"match": "d*"}]})");
+  ASSERT_THAT(policy, Succeeds());
+  EXPECT_EQ(policy->for_guest("web", "").priority, 3);
+  EXPECT_EQ(policy->for_guest("db", "").priority, -7);
+  EXPECT_THAT(Policy::parse(R"({"vms": [{"match": "*", "priority": 1e9}]})"),
+              FailsWith(ErrorCode::kInvalidArgument, "priority"));
+}
+
+TEST(Policy, RestrictedMemoryIsWholePagesAndAnAction) {
+  const auto policy = Policy::parse(R"({"restricted": [
+      {"begin": "0x100000000", "size": 8192}, {"begin": 4096, "size": "0x1000", "action": "scrub"}]})");
+  ASSERT_THAT(policy, Succeeds());
+  ASSERT_EQ(policy->restricted().size(), 2u);
+  EXPECT_EQ(policy->restricted()[0].range, (PhysRange{PhysAddr{0x100000000}, 8192}));
+  EXPECT_EQ(policy->restricted()[0].action, RestrictedAction::kSkip);
+  EXPECT_EQ(policy->restricted()[1].action, RestrictedAction::kScrub);
+  for (const char* wrong : {R"([{"begin": 1, "size": 4096}])", R"([{"begin": 0, "size": 0}])",
+                            R"([{"begin": "0x10000g", "size": 4096}])", R"([{"size": 4096}])",
+                            R"([{"begin": 0, "size": 4096, "action": "hide"}])", R"({})",
+                            R"([{"begin": -4096, "size": 4096}])",
+                            R"([{"begin": "0xfffffffffffff000", "size": 8192}])"}) {
+    EXPECT_THAT(Policy::parse(std::string(R"({"restricted": )") + wrong + "}"),
+                FailsWith(ErrorCode::kInvalidArgument, "restricted"))
+        << wrong;
+  }
+}
+
 TEST(Policy, FailsClosed) {
   EXPECT_NE(refusal(PartitionPolicy{}), std::nullopt) << "nothing was said: nothing is written";
   EXPECT_NE(refusal(Policy::parse("{}")->for_guest("any", "")), std::nullopt);

@@ -1,0 +1,44 @@
+// Host memory that must not be read: an access map from the policy.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/physical_memory.h"
+
+namespace hvd {
+
+enum class RestrictedAction : std::uint8_t {
+  kSkip,        // absent with reason restricted
+  kSubstitute,  // a filler page that says what it is
+  kScrub,       // zero
+};
+
+struct RestrictedRange {
+  PhysRange range;  // whole pages
+  RestrictedAction action = RestrictedAction::kSkip;
+};
+
+/// What a substituted page holds, again and again.
+inline constexpr std::string_view kFiller = "hvdump: restricted\n";
+
+/// `memory` without the bytes of `ranges`, which are never read: whoever looks at it, for whatever
+/// partition, meets the action instead. Of ranges that overlap the first counts. `memory` must
+/// outlive the result.
+class RestrictedMemory final : public PhysicalMemory {
+ public:
+  RestrictedMemory(const PhysicalMemory& memory, std::vector<RestrictedRange> ranges)
+      : memory_(memory), restricted_(std::move(ranges)) {}
+  const std::vector<PhysRange>& ranges() const override { return memory_.ranges(); }
+  Extent extent_at(PhysAddr at) const override;
+
+ private:
+  Result<std::size_t> read_some(PhysAddr at, MutableBytes out) const override;
+  const RestrictedRange* find(PhysAddr at) const;
+  std::uint64_t until_next(PhysAddr at) const;  // bytes before the next restricted range
+
+  const PhysicalMemory& memory_;
+  const std::vector<RestrictedRange> restricted_;
+};
+
+}  // namespace hvd
