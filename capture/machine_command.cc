@@ -85,9 +85,10 @@ Result<void> capture(CaptureSession& session, const Host& host) {
 
 CommandOutcome run_machine(const MachineOptions& options) {
   return_memory_early();
-  const Policy policy = HVD_TRY(build_policy(options));
+  HVD_TRY(require_sodium());
+  Policy policy = HVD_TRY(build_policy(options));
   const auto host = HVD_TRY(open_host(options, policy));
-  const auto session = HVD_TRY(CaptureSession::open(options, "machine"));
+  const auto session = HVD_TRY(CaptureSession::open(options, std::move(policy), "machine"));
   const auto done = capture(*session, *host);
   return session->finish(done ? std::nullopt : std::optional<Error>(done.error()));
 }

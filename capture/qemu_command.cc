@@ -216,7 +216,9 @@ Result<std::vector<Named>> parse_vms(const std::vector<std::string>& texts) {
 
 CommandOutcome run_qemu(const QemuOptions& options) {
   const std::vector<Named> vms = HVD_TRY(parse_vms(options.vms));
-  const auto session = HVD_TRY(CaptureSession::open(options, "qemu"));
+  HVD_TRY(require_sodium());
+  Policy policy = HVD_TRY(build_policy(options));
+  const auto session = HVD_TRY(CaptureSession::open(options, std::move(policy), "qemu"));
   Capture capture(*session);
   std::optional<Error> failed;
   for (const Named& vm : vms) {

@@ -38,9 +38,8 @@ std::string agent_json(const std::string& command) {
 }  // namespace
 
 Result<std::unique_ptr<CaptureSession>> CaptureSession::open(const CaptureOptions& options,
+                                                             Policy policy,
                                                              const std::string& command) {
-  HVD_TRY(require_sodium());
-  Policy policy = HVD_TRY(build_policy(options));
   const format::SigningKey key = HVD_TRY(load_signing_key(options.signing_key));
   Budget budget;
   if (!options.max_size.empty())

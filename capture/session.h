@@ -15,8 +15,9 @@ namespace hvd {
 
 class CaptureSession {
  public:
-  /// `command` is what the dump says wrote it. From here on signals are values (interrupt.h).
-  static Result<std::unique_ptr<CaptureSession>> open(const CaptureOptions& options,
+  /// `policy` is what build_policy() made of the options, `command` what the dump says wrote it.
+  /// From here on signals are values (interrupt.h).
+  static Result<std::unique_ptr<CaptureSession>> open(const CaptureOptions& options, Policy policy,
                                                       const std::string& command);
 
   const Policy& policy() const { return policy_; }

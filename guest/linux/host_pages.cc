@@ -33,6 +33,14 @@ constexpr struct {
 };
 static_assert(std::size(kKinds) == kHostKindCount);
 
+// The first of sorted ranges that ends behind `at`.
+std::vector<PhysRange>::const_iterator reaching(const std::vector<PhysRange>& ranges,
+                                                std::uint64_t at) {
+  return std::upper_bound(
+      ranges.begin(), ranges.end(), at,
+      [](std::uint64_t a, const PhysRange& r) { return a < r.begin.value + r.size; });
+}
+
 bool is_ours(PageUse use) { return use == PageUse::kReserved || use == PageUse::kOther; }
 
 }  // namespace
@@ -66,10 +74,8 @@ std::vector<HostKind> HostPages::kinds(std::uint64_t first, std::size_t count) c
   const std::uint64_t begin = first * kPageSize, end = begin + count * kPageSize;
   const auto each = [&](HostKind kind, auto apply) {
     const auto& ranges = ranges_[static_cast<std::size_t>(kind)];
-    auto range = std::upper_bound(
-        ranges.begin(), ranges.end(), begin,
-        [](std::uint64_t at, const PhysRange& r) { return at < r.begin.value + r.size; });
-    for (; range != ranges.end() && range->begin.value < end; ++range) {
+    for (auto range = reaching(ranges, begin); range != ranges.end() && range->begin.value < end;
+         ++range) {
       const std::uint64_t low = std::max(begin, range->begin.value),
                           high = std::min(end, range->begin.value + range->size);
       for (std::uint64_t at = low; at < high; at += kPageSize)
@@ -101,14 +107,10 @@ std::size_t HostPages::redact(std::uint64_t page, HostKind kind, MutableBytes by
     std::memset(bytes.data() + (from - begin), 0, to - from);
     blanked += to - from;
   };
-  const auto overlapping = [&](const std::vector<PhysRange>& ranges) {
-    return std::upper_bound(
-        ranges.begin(), ranges.end(), begin,
-        [](std::uint64_t at, const PhysRange& r) { return at < r.begin.value + r.size; });
-  };
   if (kind == HostKind::kVirtualMachines) {
     std::uint64_t at = begin;
-    for (auto r = overlapping(kept_bytes_); r != kept_bytes_.end() && r->begin.value < end; ++r) {
+    for (auto r = reaching(kept_bytes_, begin); r != kept_bytes_.end() && r->begin.value < end;
+         ++r) {
       blank(at, std::max(at, r->begin.value));
       at = std::min(end, r->begin.value + r->size);
     }
@@ -122,7 +124,7 @@ std::size_t HostPages::redact(std::uint64_t page, HostKind kind, MutableBytes by
     if (stack == stacks_.end() || stack->page != page) blank(begin, end);
     else blanked += redact_stack(*stack, bytes);
   }
-  for (auto r = overlapping(secret_); r != secret_.end() && r->begin.value < end; ++r)
+  for (auto r = reaching(secret_, begin); r != secret_.end() && r->begin.value < end; ++r)
     blank(std::max(begin, r->begin.value), std::min(end, r->begin.value + r->size));
   return blanked;
 }

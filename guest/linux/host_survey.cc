@@ -3,7 +3,6 @@
 #include <charconv>
 
 #include "guest/linux/host_pages.h"
-#include "guest/linux/list_walk.h"
 
 namespace hvd::linux_guest {
 namespace {
@@ -59,8 +58,7 @@ constexpr std::uint64_t kSecretBytes = 256;
 // note_buf_t, two note headers and struct elf_prstatus, is allocated in a power of two.
 constexpr std::uint64_t kCrashNoteBytes = 512;
 
-constexpr std::size_t kMaxModules = 16384;
-constexpr std::uint64_t kMaxModuleBtf = 64u << 20;
+constexpr std::size_t kMaxModuleSections = 16384;
 
 }  // namespace
 
@@ -297,27 +295,20 @@ class HostPages::Builder {
     return {};
   }
 
-  // As read_module_types() finds them.
+  // So that read_module_types() finds them in what is kept.
   Result<void> module_types() {
-    const auto head = kernel_.symbol("btf_modules");
-    if (!head) return {};
-    const Member list = HVD_TRY(types_->member("btf_module", "list"));
-    const Member btf = HVD_TRY(types_->member("btf_module", "btf"));
-    const Member data = HVD_TRY(types_->member("btf", "data"));
-    const Member size = HVD_TRY(types_->member("btf", "data_size"));
+    if (!kernel_.symbol("btf_modules")) return {};
     const std::uint64_t entry_size = HVD_TRY(types_->size_of("btf_module"));
     const std::uint64_t btf_size = HVD_TRY(types_->size_of("btf"));
-    return walk_list(kernel_.memory(), *head, kMaxModules, [&](VirtAddr node) {
-      const VirtAddr entry = node - list.offset;
-      keep(entry, entry_size);
-      const auto at = kernel_.field(entry, btf);
-      const auto bytes = at ? kernel_.field(VirtAddr{*at}, size) : at;
-      const auto begin = bytes ? kernel_.field(VirtAddr{*at}, data) : bytes;
-      if (!begin || *bytes > kMaxModuleBtf) return true;
-      keep(VirtAddr{*at}, btf_size);
-      keep(VirtAddr{*begin}, *bytes);
-      return true;
-    });
+    const std::vector<ModuleBtf> all = HVD_TRY(list_module_btfs(kernel_));
+    for (const ModuleBtf& module : all) {
+      keep(module.entry, entry_size);
+      const auto data = btf_data(kernel_, module.btf);
+      if (!data) continue;
+      keep(module.btf, btf_size);
+      keep(data->first, data->second);
+    }
+    return {};
   }
 
   // By these, debuggers find a module's file and place it (kernel/module/sysfs.c): structures and
@@ -332,7 +323,7 @@ class HostPages::Builder {
       const Member name = HVD_TRY(types_->member(entry, name_path));
       const VirtAddr at{HVD_TRY(kernel_.field(module.struct_at, pointer))};
       const std::uint64_t entries = HVD_TRY(kernel_.field(at, count));
-      if (entries > kMaxModules) return Error{ErrorCode::kCorrupt, "it has too many"};
+      if (entries > kMaxModuleSections) return Error{ErrorCode::kCorrupt, "it has too many"};
       keep(at, first.offset + entries * stride);
       for (std::uint64_t i = 0; i < entries; ++i) {
         const VirtAddr text{HVD_TRY(kernel_.field(at + first.offset + i * stride, name))};
@@ -357,9 +348,8 @@ class HostPages::Builder {
 
   Result<void> virtual_machines(const std::vector<Module>& modules,
                                 const std::vector<VirtualMachine>& machines) {
-    const auto kvm = std::find_if(modules.begin(), modules.end(),
-                                  [](const Module& module) { return module.name == "kvm"; });
-    if (kvm == modules.end() || machines.empty()) return {};
+    const Module* kvm = module_named(modules, "kvm");
+    if (!kvm || machines.empty()) return {};
     const Types types = HVD_TRY(read_module_types(kernel_, *kvm));
     const std::uint64_t slot_size = HVD_TRY(types.size_of("kvm_memory_slot"));
     const auto keep_members = [&](VirtAddr at, const char* type,
@@ -402,7 +392,15 @@ class HostPages::Builder {
         if (area) blank(*area + offset, kCrashNoteBytes);
       }
     }
-    for (unsigned cpu = 0; cpu < kernel_.cpu_count(); ++cpu) HVD_TRY(entry_stacks(cpu));
+    std::vector<PhysAddr> stack_pointers;
+    for (unsigned cpu = 0; cpu < kernel_.cpu_count(); ++cpu) {
+      const Registers* registers = kernel_.registers_of(cpu);
+      const auto sp = registers ? registers->get(Reg::kRsp) : std::nullopt;
+      const auto at = sp ? tables_.translate(VirtAddr{*sp}) : Result<PhysAddr>(PhysAddr{});
+      if (at) stack_pointers.push_back(*at);
+    }
+    for (unsigned cpu = 0; cpu < kernel_.cpu_count(); ++cpu)
+      HVD_TRY(entry_stacks(cpu, stack_pointers));
     for (const Text name : kSecretSymbols) {
       if (const auto at = kernel_.symbol(name)) blank(*at, kSecretBytes);
     }
@@ -411,17 +409,13 @@ class HostPages::Builder {
 
   // What comes from user mode passes a CPU's entry stack, and exceptions have stacks of their own:
   // user registers stay there.  Those that no CPU is on have nothing to tell.
-  Result<void> entry_stacks(unsigned cpu) {
+  Result<void> entry_stacks(unsigned cpu, const std::vector<PhysAddr>& stack_pointers) {
     const auto blank_unless_used = [&](VirtAddr at, std::uint64_t size) {
       const auto begin = tables_.translate(at);
       const PhysRange range{begin ? *begin : PhysAddr{}, size};
-      for (unsigned other = 0; begin && other < kernel_.cpu_count(); ++other) {
-        const Registers* registers = kernel_.registers_of(other);
-        const auto sp = registers ? registers->get(Reg::kRsp) : std::nullopt;
-        const auto used = sp ? tables_.translate(VirtAddr{*sp}) : Result<PhysAddr>(PhysAddr{});
-        if (used && range.contains(*used)) return;
-      }
-      blank(at, size);
+      const bool used = begin && std::any_of(stack_pointers.begin(), stack_pointers.end(),
+                                             [&](PhysAddr sp) { return range.contains(sp); });
+      if (!used) blank(at, size);
     };
     if (const auto entry = kernel_.per_cpu("entry_stack_storage", cpu))
       blank_unless_used(*entry, kPageSize);

@@ -16,12 +16,6 @@ constexpr std::size_t kMaxVcpus = 4096;   // KVM_MAX_VCPUS
 constexpr std::size_t kMaxCommandLine = 256u << 10;
 constexpr unsigned kMaxTreeDepth = 64;  // a red-black tree of kMaxSlots nodes is 30 deep at most
 
-const Module* module_named(const std::vector<Module>& modules, std::string_view name) {
-  const auto found =
-      std::find_if(modules.begin(), modules.end(), [&](const Module& m) { return m.name == name; });
-  return found == modules.end() ? nullptr : &*found;
-}
-
 // What QEMU was told by `option`: the first of a comma-separated list, with or without "key=".
 std::string option_value(const std::vector<std::string>& arguments, const std::string& option,
                          const std::string& key) {

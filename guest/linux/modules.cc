@@ -186,28 +186,49 @@ std::vector<ModuleSection> read_module_sections(const Kernel& kernel, const Modu
   return sections;
 }
 
+const Module* module_named(const std::vector<Module>& modules, std::string_view name) {
+  const auto found =
+      std::find_if(modules.begin(), modules.end(), [&](const Module& m) { return m.name == name; });
+  return found == modules.end() ? nullptr : &*found;
+}
+
 // A module's .BTF section is not loaded; the kernel keeps a copy of it in the struct btf of a list
-// entry (struct btf_module, kernel/bpf/btf.c). module.btf_data points to where it was read from.
-Result<Types> read_module_types(const Kernel& kernel, const Module& module) {
+// entry. module.btf_data points to where it was read from.
+Result<std::vector<ModuleBtf>> list_module_btfs(const Kernel& kernel) {
   const Types& types = *HVD_TRY(kernel.need_types());
   const VirtAddr head = HVD_TRY(kernel.symbol("btf_modules"));
   const Member list = HVD_TRY(types.member("btf_module", "list"));
   const Member owner = HVD_TRY(types.member("btf_module", "module"));
   const Member btf = HVD_TRY(types.member("btf_module", "btf"));
-  const Member data = HVD_TRY(types.member("btf", "data"));
-  const Member size = HVD_TRY(types.member("btf", "data_size"));
-  std::optional<VirtAddr> found;
+  std::vector<ModuleBtf> all;
   HVD_TRY(walk_list(kernel.memory(), head, kMaxModules, [&](VirtAddr node) {
     const VirtAddr entry = node - list.offset;
     const auto whose = kernel.field(entry, owner), copy = kernel.field(entry, btf);
-    if (whose && copy && *whose == module.struct_at.value) found = VirtAddr{*copy};
-    return !found;
+    if (whose && copy) all.push_back({entry, VirtAddr{*whose}, VirtAddr{*copy}});
+    return true;
   }));
-  if (!found) return Error{ErrorCode::kNotFound, "module " + module.name + " has no BTF"};
-  const VirtAddr at{HVD_TRY(kernel.field(*found, data))};
-  const std::uint64_t bytes = HVD_TRY(kernel.field(*found, size));
-  if (bytes > kMaxModuleBtf)
-    return Error{ErrorCode::kCorrupt, "module " + module.name + " claims too large a BTF"};
+  return all;
+}
+
+Result<std::pair<VirtAddr, std::uint64_t>> btf_data(const Kernel& kernel, VirtAddr btf) {
+  const Types& types = *HVD_TRY(kernel.need_types());
+  const Member data = HVD_TRY(types.member("btf", "data"));
+  const Member size = HVD_TRY(types.member("btf", "data_size"));
+  const VirtAddr at{HVD_TRY(kernel.field(btf, data))};
+  const std::uint64_t bytes = HVD_TRY(kernel.field(btf, size));
+  if (bytes > kMaxModuleBtf) return Error{ErrorCode::kCorrupt, "it claims too large a BTF"};
+  return std::pair{at, bytes};
+}
+
+Result<Types> read_module_types(const Kernel& kernel, const Module& module) {
+  const Types& types = *HVD_TRY(kernel.need_types());
+  const std::vector<ModuleBtf> all = HVD_TRY(list_module_btfs(kernel));
+  const auto found = std::find_if(
+      all.begin(), all.end(), [&](const ModuleBtf& btf) { return btf.module == module.struct_at; });
+  if (found == all.end())
+    return Error{ErrorCode::kNotFound, "module " + module.name + " has no BTF"};
+  const auto [at, bytes] =
+      HVD_TRY(with_context(btf_data(kernel, found->btf), "module " + module.name));
   const Bytes raw = HVD_TRY(kernel.memory().read_bytes(at, static_cast<std::size_t>(bytes)));
   return Types::parse_split(raw, types);
 }

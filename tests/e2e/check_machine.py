@@ -39,6 +39,11 @@ print(json.dumps({'line': line, 'stacks': {t.pid.value_(): frames(t) for t in fo
 """
 
 
+def recipients_of(keys: dict[str, Path]) -> dict[str, str]:
+    """As the key files' comments name them."""
+    return {name: re.findall(r"age1[0-9a-z]+", path.read_text())[0] for name, path in keys.items()}
+
+
 class Split:
     """The pieces of a dump, in files."""
 
@@ -145,7 +150,7 @@ def check_torn(folder: Path, split: Split, compared: Comparison) -> None:
 def check_policies(facts: dict[str, Any], folder: Path, keys: dict[str, Path], compared: Comparison) -> None:
     """The same after the fact, from the vmcore: level full, a stateless VM, one that nobody is named for."""
     vmcore = folder / "vmcore"
-    recipient = {n: re.search(r"age1\w+", k.read_text())[0] for n, k in keys.items()}  # type: ignore[index]
+    recipient = recipients_of(keys)
     policy = folder / "full.json"
     policy.write_text(json.dumps({"vms": [{"match": n, "recipients": [recipient[n]]} for n in GUESTS],
                                   "hypervisor": {"level": "full", "recipients": [recipient["alpha"]]}}))
@@ -166,7 +171,7 @@ def check_policies(facts: dict[str, Any], folder: Path, keys: dict[str, Path], c
 
 def check_budget(folder: Path, keys: dict[str, Path], split: Split, compared: Comparison) -> None:
     """What does not fit is absent and says so: the hypervisor comes first, then the VM of the higher priority."""
-    recipient = {n: re.search(r"age1\w+", k.read_text())[0] for n, k in keys.items()}  # type: ignore[index]
+    recipient = recipients_of(keys)
     policy, small = folder / "order.json", folder / "small.hvd"
     policy.write_text(json.dumps({"vms": [{"match": "alpha", "recipients": [recipient["alpha"]], "priority": 5},
                                           {"match": "beta", "recipients": [recipient["beta"]]}]}))
@@ -187,8 +192,7 @@ def check_budget(folder: Path, keys: dict[str, Path], split: Split, compared: Co
 
 def check_network(folder: Path, keys: dict[str, Path], compared: Comparison) -> None:
     """Over TCP, and what the sender is told when the receiver goes away."""
-    recipients = [word for n, k in keys.items()
-                  for word in ("--recipient", f"{n}={re.search(r'age1[0-9a-z]+', k.read_text())[0]}")]  # type: ignore[index]
+    recipients = [word for name, key in recipients_of(keys).items() for word in ("--recipient", f"{name}={key}")]
     command = ["machine", folder / "vmcore", *recipients]
     for kill in (False, True):
         arrived = folder / "arrived.hvd"

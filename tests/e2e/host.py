@@ -95,9 +95,7 @@ class Machine:
             self.recipients[name] = said.strip()
 
     def planting(self, name: str) -> Files:
-        canary = self.canaries[name]
-        text = f"{canary.env}\n{canary.file}\n{canary.register:016x}\n".encode()
-        return {"canaries": (0o100600, bytes(~byte & 0xFF for byte in text)), "t": (_DIRECTORY, b""),
+        return {**self.canaries[name].to_plant(), "t": (_DIRECTORY, b""),
                 "bin/hvd-env": (_PROGRAM, build_plant().read_bytes())}
 
     def tenant(self, name: str) -> bytes:

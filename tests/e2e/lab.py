@@ -46,10 +46,14 @@ class Canaries:
         return Canaries(f"hvd-env-{secrets.token_hex(16)}", f"hvd-file-{secrets.token_hex(16)}",
                         0x5A << 56 | secrets.randbits(56))
 
-    def archive(self) -> bytes:
+    def to_plant(self) -> dict[str, tuple[int, bytes]]:
+        """The file that guest/plant.c reads, for an initramfs."""
         text = f"{self.env}\n{self.file}\n{self.register:016x}\n".encode()
         # Inverted, or copies of the initramfs would hold them in clear as well.
-        return cpio_archive({"canaries": (0o100600, bytes(~byte & 0xFF for byte in text))})
+        return {"canaries": (0o100600, bytes(~byte & 0xFF for byte in text))}
+
+    def archive(self) -> bytes:
+        return cpio_archive(self.to_plant())
 
 
 def _die_with_parent() -> None:
