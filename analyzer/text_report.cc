@@ -43,6 +43,8 @@ void cpu_section(std::string& out, const json& partition) {
     std::string title = "CPU " + cpu["id"].dump();
     if (cpu["task"].is_object())
       title += ", task " + cpu["task"]["pid"].dump() + " " + of(cpu["task"], "comm");
+    if (const auto vcpu = cpu.find("vcpu"); vcpu != cpu.end())
+      title += ", vCPU " + (*vcpu)["id"].dump() + " of " + of(*vcpu, "vm");
     if (crashed == cpu["id"]) title += " (crashed)";
     heading(out, title);
     out += registers_text(cpu["registers"]);

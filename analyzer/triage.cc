@@ -2,6 +2,7 @@
 
 #include <ctime>
 
+#include "analyzer/host_findings.h"
 #include "analyzer/linux_report.h"
 #include "base/json.h"
 #include "base/text.h"
@@ -167,7 +168,7 @@ void report_partition(const Image& image, const TriageOptions& options, bool wit
   if (image.memory && !image.memory->ranges().empty()) {
     if (is_process(image)) {
       report_process(image, partition);
-    } else {
+    } else if (image.role != Role::kHypervisor || image.name != kHostUserName) {
       report_guest(image, options, with_vms, partition, vms);
     }
   }
@@ -189,6 +190,7 @@ json triage(const OpenedDump& dump, const TriageOptions& options) {
               {"partitions", json::array()}};
   for (const Image& image : dump.partitions)
     report_partition(image, options, true, report["partitions"]);
+  relate_host_and_guests(report["partitions"]);
   return report;
 }
 

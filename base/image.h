@@ -25,6 +25,10 @@ struct Image {
   std::vector<std::string> problems;  // damage met while opening
 };
 
+/// The partition of a dead host's processes that run no VM: pages of the same memory as the
+/// hypervisor's, without a kernel.
+inline constexpr const char* kHostUserName = "host-user";
+
 /// Whether it is the memory of a process, by process addresses, rather than that of a machine.
 bool is_process(const Image& image);
 

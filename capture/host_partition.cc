@@ -135,43 +135,6 @@ class HostSource final : public PageSource {
   mutable LruCache<std::uint64_t, std::vector<HostKind>> windows_;
 };
 
-// A CPU in user mode has that process's registers, and one in the kernel on behalf of a VMM may
-// still have some of its or its guest's: where it was is all that is kept.
-Registers without_secrets(const Registers& cpu, bool on_behalf_of_vmm) {
-  const bool user = (cpu[Reg::kCs] & 3) != 0;
-  if (!user && !on_behalf_of_vmm) return cpu;
-  Registers out;
-  out.id = cpu.id;
-  for (const Reg reg :
-       {Reg::kRip, Reg::kRsp, Reg::kRbp, Reg::kRflags, Reg::kCs, Reg::kSs, Reg::kCr0, Reg::kCr3,
-        Reg::kCr4, Reg::kEfer, Reg::kGsBase, Reg::kKernelGsBase}) {
-    if (user && reg == Reg::kRbp) continue;  // any value at all
-    if (const auto value = cpu.get(reg)) out.set(reg, *value);
-  }
-  return out;
-}
-
-bool is_vmm(const Kernel& host, unsigned cpu, const std::vector<VirtualMachine>& machines) {
-  const auto task = current_task(host, cpu);
-  const auto types = host.need_types();
-  if (!task || !types) return true;
-  const auto member = (*types)->member("task_struct", "mm");
-  const auto mm = member ? host.field(*task, *member) : Result<std::uint64_t>(member.error());
-  return !mm || std::any_of(machines.begin(), machines.end(),
-                            [&](const VirtualMachine& machine) { return machine.mm.value == *mm; });
-}
-
-json restricted_json(const std::vector<RestrictedRange>& ranges) {
-  constexpr const char* kActions[] = {"skip", "substitute", "scrub"};
-  json out = json::array();
-  for (const RestrictedRange& range : ranges) {
-    out.push_back({{"begin", range.range.begin.value},
-                   {"size", range.range.size},
-                   {"action", kActions[static_cast<std::size_t>(range.action)]}});
-  }
-  return out;
-}
-
 std::string facts_of(const Kernel& host, const Policy& policy,
                      const std::vector<VirtualMachine>& machines) {
   json ranges = json::array(), vms = json::array();
@@ -193,7 +156,7 @@ std::string facts_of(const Kernel& host, const Policy& policy,
 
 Result<void> write_host(CaptureSession& session, const Kernel& host,
                         const std::vector<Module>& modules,
-                        const std::vector<VirtualMachine>& machines) {
+                        const std::vector<VirtualMachine>& machines, const VmmProcesses& vmms) {
   const PartitionPolicy& policy = session.policy().for_hypervisor();
   const HypervisorLevel level = session.policy().hypervisor_level();
   const auto refuse = [&](const std::string& why) {
@@ -203,7 +166,7 @@ Result<void> write_host(CaptureSession& session, const Kernel& host,
     return refuse("level full needs a recipient for the hypervisor");
   std::vector<std::string> problems;
   const auto pages = HostPages::open(
-      host, modules, machines,
+      host, modules, machines, vmms,
       level == HypervisorLevel::kFull ? HostDetail::kFull : HostDetail::kSecure, problems);
   if (!pages) return refuse("whose pages are whose cannot be told: " + pages.error().message);
 
@@ -214,16 +177,15 @@ Result<void> write_host(CaptureSession& session, const Kernel& host,
         {"VMCOREINFO", 0,
          Bytes(as_bytes(host.info_text()).begin(), as_bytes(host.info_text()).end())}));
     for (unsigned cpu = 0; cpu < host.cpu_count(); ++cpu) {
-      const Registers* registers = host.registers_of(cpu);
-      if (registers)
-        HVD_TRY(partition->registers(without_secrets(*registers, is_vmm(host, cpu, machines))));
+      if (const auto registers = visible_registers(host, cpu, vmms))
+        HVD_TRY(partition->registers(*registers));
     }
     Progress progress("Capturing the hypervisor", total_size(host.image().memory->ranges()));
     Ledger ledger;
     const HostSource source(*host.image().memory, *pages, ledger);
     PipelineOptions options = session.pipeline();
-    options.classify = [](std::uint64_t, std::size_t count) {
-      return std::vector<PageClass>(count, PageClass::kKernel);
+    options.mark = [](std::uint64_t, std::size_t count) {
+      return std::vector<PageMark>(count, {PageClass::kKernel, {}});
     };
     const PipelineResult result = HVD_TRY(write_memory(source, *partition, options, progress));
     const std::string text = ledger.text();

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "capture/session.h"
-#include "guest/linux/kvm.h"
+#include "guest/linux/host_cpus.h"
 
 namespace hvd {
 
@@ -10,6 +10,7 @@ namespace hvd {
 /// enough to tell whose a page is, none is written. An error ends the whole capture.
 Result<void> write_host(CaptureSession& session, const linux_guest::Kernel& host,
                         const std::vector<linux_guest::Module>& modules,
-                        const std::vector<linux_guest::VirtualMachine>& machines);
+                        const std::vector<linux_guest::VirtualMachine>& machines,
+                        const linux_guest::VmmProcesses& vmms);
 
 }  // namespace hvd

@@ -7,6 +7,7 @@
 #include "base/heap.h"
 #include "capture/cached_memory.h"
 #include "capture/host_partition.h"
+#include "capture/host_user.h"
 #include "capture/tenant.h"
 #include "decrypt/keyring.h"
 #include "formats/open_dump.h"
@@ -45,7 +46,7 @@ Result<std::unique_ptr<Host>> open_host(const MachineOptions& options, const Pol
 // Two VMs may have one name, and a VM one that means something else.
 std::vector<std::string> partition_names(const std::vector<VirtualMachine>& machines) {
   std::vector<std::string> names;
-  std::set<std::string> taken{"*", "hypervisor"};
+  std::set<std::string> taken{"*", "hypervisor", kHostUserName};
   for (const VirtualMachine& machine : machines) {
     std::string name = tenant_name(machine);
     if (!taken.insert(name).second || name.starts_with("hypervisor:")) {
@@ -68,7 +69,9 @@ Result<void> capture(CaptureSession& session, const Host& host) {
   const std::vector<Module> modules = read_modules(**kernel, problems);
   const std::vector<VirtualMachine> machines = read_virtual_machines(**kernel, modules, problems);
   for (const std::string& problem : problems) session.complain("host", problem);
-  HVD_TRY(write_host(session, **kernel, modules, machines));
+  // Whatever could not be read may have hidden a VM.
+  const VmmProcesses vmms(machines, problems.empty());
+  HVD_TRY(write_host(session, **kernel, modules, machines, vmms));
   const std::vector<std::string> names = partition_names(machines);
   std::vector<std::size_t> order(machines.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -78,7 +81,7 @@ Result<void> capture(CaptureSession& session, const Host& host) {
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return priority(a) > priority(b); });
   for (const std::size_t i : order) HVD_TRY(write_tenant(session, **kernel, machines[i], names[i]));
-  return {};
+  return write_host_user(session, **kernel, vmms);
 }
 
 }  // namespace

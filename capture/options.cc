@@ -10,7 +10,8 @@ namespace hvd {
 void add_capture_options(CLI::App& command, CaptureOptions& options) {
   command.add_option(
       "--recipient", options.recipients,
-      "Seal NAME to a public key: NAME=age1... (NAME may be * for every guest, or hypervisor)");
+      "Seal NAME to a public key: NAME=age1... (NAME may be * for every guest, hypervisor, or "
+      "host-user: the host's other processes)");
   command.add_option("--passphrase", options.passphrases,
                      "Seal NAME to the passphrase in the first line of a file: NAME=FILE");
   command.add_option("--stateless", options.stateless, "Record NAME but do not dump its memory");
@@ -46,6 +47,7 @@ Result<Policy> build_policy(const CaptureOptions& options) {
   }
   const auto add = [&policy](const std::string& name, Recipient recipient) {
     if (name == "hypervisor") return policy.add_hypervisor_recipient(std::move(recipient));
+    if (name == kHostUserName) return policy.add_host_user_recipient(std::move(recipient));
     PolicyRule rule;
     rule.match = name;
     rule.policy.recipients.push_back(std::move(recipient));

@@ -41,7 +41,7 @@ class Run {
     return write_segment(segments_[index], scratch);
   }
 
-  PipelineResult result() const { return {unreadable_, over_budget_}; }
+  PipelineResult result() const { return {unreadable_, over_budget_, replaced_}; }
 
  private:
   static constexpr std::uint64_t kScratchPages = 64;
@@ -49,17 +49,22 @@ class Run {
   Result<void> write_segment(std::uint32_t segment, MutableBytes scratch) {
     format::SegmentWriter out = HVD_TRY(partition_.segment(segment));
     const std::uint64_t base = segment * kSegmentBytes;
-    std::vector<PageClass> classes(format::kSegmentPages, PageClass::kUnclassified);
-    if (options_.classify) classes = options_.classify(base / kPageSize, format::kSegmentPages);
+    std::vector<PageMark> marks(format::kSegmentPages);
+    if (options_.mark) marks = options_.mark(base / kPageSize, format::kSegmentPages);
     for (const PhysRange& range : source_.ranges()) {
       const std::uint64_t begin = std::max(range.begin.value, base);
       const std::uint64_t end = std::min(range.begin.value + range.size, base + kSegmentBytes);
       for (std::uint64_t at = begin; at < end;) {
         HVD_TRY(check_interrupt());
-        PageRun run{PageRun::Kind::kAbsent, (end - at) / kPageSize, {}, Absence::kBudget};
-        if (options_.spent && options_.spent()) over_budget_ += run.pages;
-        else run = source_.fetch(PhysAddr{at}, (end - at) / kPageSize, scratch);
-        HVD_TRY(store(out, at, base, classes, run));
+        const std::size_t first = (at - base) / kPageSize;
+        std::size_t last = first + 1;  // of pages with the same mark as to being left out
+        while (last < (end - base) / kPageSize && marks[last].left_out == marks[first].left_out)
+          ++last;
+        PageRun run{PageRun::Kind::kAbsent, last - first, {}, Absence::kBudget};
+        if (marks[first].left_out) run.reason = *marks[first].left_out;
+        else if (options_.spent && options_.spent()) over_budget_ += run.pages;
+        else run = replaced(source_.fetch(PhysAddr{at}, run.pages, scratch), scratch);
+        HVD_TRY(store(out, at, base, marks, run));
         progress_.advance(run.pages * kPageSize);
         at += run.pages * kPageSize;
       }
@@ -67,8 +72,22 @@ class Run {
     return out.finish();
   }
 
+  // A page that is not there, with what the policy puts in its place.
+  PageRun replaced(PageRun run, MutableBytes scratch) {
+    if (run.kind != PageRun::Kind::kAbsent) return run;
+    RestrictedAction action = RestrictedAction::kSkip;
+    if (run.reason == Absence::kUnreadable) action = options_.replacement.unreadable;
+    if (run.reason == Absence::kRestricted) action = options_.replacement.restricted;
+    if (action == RestrictedAction::kSkip) return run;
+    run.pages = std::min<std::uint64_t>(run.pages, scratch.size() / kPageSize);
+    const MutableBytes pages = scratch.first(run.pages * kPageSize);
+    fill(pages, action);
+    replaced_ += run.pages;
+    return {PageRun::Kind::kBytes, run.pages, pages, {}};
+  }
+
   Result<void> store(format::SegmentWriter& out, std::uint64_t at, std::uint64_t base,
-                     const std::vector<PageClass>& classes, const PageRun& run) {
+                     const std::vector<PageMark>& marks, const PageRun& run) {
     for (std::uint64_t i = 0; i < run.pages; ++i) {
       const std::uint64_t address = at + i * kPageSize;
       const auto page = static_cast<std::uint32_t>((address - base) / kPageSize);
@@ -78,7 +97,8 @@ class Run {
         if (run.reason == Absence::kUnreadable) ++unreadable_;
         out.absent(page, run.reason);
       } else {
-        HVD_TRY(out.store(page, classes[page], run.bytes.subspan(i * kPageSize, kPageSize)));
+        const ByteView bytes = run.bytes.subspan(i * kPageSize, kPageSize);
+        HVD_TRY(out.store(page, marks[page].page_class, bytes));
       }
     }
     return {};
@@ -89,7 +109,7 @@ class Run {
   const PipelineOptions& options_;
   Progress& progress_;
   const std::vector<std::uint32_t> segments_;
-  std::atomic<std::uint64_t> unreadable_{0}, over_budget_{0};
+  std::atomic<std::uint64_t> unreadable_{0}, over_budget_{0}, replaced_{0};
 };
 
 }  // namespace

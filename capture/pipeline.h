@@ -3,19 +3,28 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "base/progress.h"
 #include "base/result.h"
+#include "capture/restricted.h"
 #include "capture/source.h"
 #include "formats/hvd/writer.h"
 
 namespace hvd {
 
+/// What is to be done with a page.
+struct PageMark {
+  PageClass page_class = PageClass::kUnclassified;
+  std::optional<Absence> left_out;  // then it is not even read
+};
+
 struct PipelineOptions {
   unsigned threads = 0;  // 0: one per core
-  /// The classes of `count` pages from page number `first` (address / 4096) on; null: all
+  /// The marks of `count` pages from page number `first` (address / 4096) on; null: all
   /// unclassified. Called from several threads, a segment at a time.
-  std::function<std::vector<PageClass>(std::uint64_t first, std::size_t count)> classify{};
+  std::function<std::vector<PageMark>(std::uint64_t first, std::size_t count)> mark{};
+  Replacement replacement{};
   /// Once true, pages are not read any more and absent with reason budget; null: never.
   std::function<bool()> spent{};
 };
@@ -23,6 +32,7 @@ struct PipelineOptions {
 struct PipelineResult {
   std::uint64_t unreadable_pages = 0;
   std::uint64_t over_budget_pages = 0;
+  std::uint64_t replaced_pages = 0;
 };
 
 /// Writes every page of `source` into `partition`. Each worker takes a segment at a time and holds

@@ -5,6 +5,8 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "capture/budget.h"
+
 namespace hvd {
 namespace {
 
@@ -51,10 +53,60 @@ Result<format::Codec> parse_codec(const json& object, const std::string& where) 
   return wrong(where + ": \"compression\" is not zstd, lz4 or none");
 }
 
+// A number, or text in hexadecimal.
+Result<std::uint64_t> parse_address(const json& object, const char* name,
+                                    const std::string& where) {
+  const json value = object.value(name, json());
+  if (value.is_number_unsigned()) return value.get<std::uint64_t>();
+  std::uint64_t out = 0;
+  const std::string text = value.is_string() ? value.get<std::string>() : "";
+  if (text.starts_with("0x")) {
+    const char* const end = text.data() + text.size();
+    const auto [rest, failed] = std::from_chars(text.data() + 2, end, out, 16);
+    if (failed == std::errc{} && rest == end) return out;
+  }
+  return wrong(where + ": \"" + name + "\" is neither a number nor \"0x...\"");
+}
+
+Result<RestrictedAction> parse_action(const json& object, const char* name,
+                                      const std::string& where) {
+  const json action = object.value(name, json("skip"));
+  if (action == "skip") return RestrictedAction::kSkip;
+  if (action == "substitute") return RestrictedAction::kSubstitute;
+  if (action == "scrub") return RestrictedAction::kScrub;
+  return wrong(where + ": \"" + name + "\" is not skip, substitute or scrub");
+}
+
+Result<RestrictedRange> parse_restricted(const json& object, const std::string& where) {
+  HVD_TRY(only_members(object, {"begin", "size", "action"}, where));
+  RestrictedRange out;
+  out.range.begin = PhysAddr{HVD_TRY(parse_address(object, "begin", where))};
+  out.range.size = HVD_TRY(parse_address(object, "size", where));
+  const bool whole = out.range.begin.value % kPageSize == 0 && out.range.size % kPageSize == 0;
+  if (!whole || out.range.size == 0 || out.range.size - 1 > ~out.range.begin.value)
+    return wrong(where + " is no range of whole pages");
+  out.action = HVD_TRY(parse_action(object, "action", where));
+  return out;
+}
+
+Result<std::vector<RestrictedRange>> parse_ranges(const json& object, const std::string& where) {
+  std::vector<RestrictedRange> out;
+  const auto list = object.find("restricted");
+  if (list == object.end()) return out;
+  if (!list->is_array()) return wrong(where + ": \"restricted\" is not an array");
+  for (std::size_t i = 0; i < list->size(); ++i) {
+    const RestrictedRange range =
+        HVD_TRY(parse_restricted((*list)[i], where + ": restricted[" + std::to_string(i) + "]"));
+    out.push_back(range);
+  }
+  return out;
+}
+
 Result<PolicyRule> parse_rule(const json& object, const std::string& where) {
-  HVD_TRY(only_members(
-      object, {"match", "recipients", "stateless", "plaintext", "note", "compression", "priority"},
-      where));
+  HVD_TRY(only_members(object,
+                       {"match", "recipients", "stateless", "plaintext", "note", "compression",
+                        "priority", "level", "restricted"},
+                       where));
   PolicyRule rule;
   const auto match = object.find("match");
   if (match == object.end() || !match->is_string()) return wrong(where + " has no \"match\"");
@@ -73,36 +125,28 @@ Result<PolicyRule> parse_rule(const json& object, const std::string& where) {
     if (!note->is_string()) return wrong(where + ": \"note\" is not a string");
     rule.policy.note = note->get<std::string>();
   }
+  const json level = object.value("level", json("full"));
+  if (level == "kernel") rule.policy.level = GuestLevel::kKernel;
+  else if (level == "mini") rule.policy.level = GuestLevel::kMini;
+  else if (level != "full") return wrong(where + ": \"level\" is not full, kernel or mini");
+  rule.policy.restricted = HVD_TRY(parse_ranges(object, where));
   return rule;
 }
 
-// A number, or text in hexadecimal.
-Result<std::uint64_t> parse_address(const json& object, const char* name,
-                                    const std::string& where) {
-  const json value = object.value(name, json());
-  if (value.is_number_unsigned()) return value.get<std::uint64_t>();
-  std::uint64_t out = 0;
-  const std::string text = value.is_string() ? value.get<std::string>() : "";
-  if (text.starts_with("0x")) {
-    const char* const end = text.data() + text.size();
-    const auto [rest, failed] = std::from_chars(text.data() + 2, end, out, 16);
-    if (failed == std::errc{} && rest == end) return out;
+Result<Limits> parse_limits(const json& object) {
+  HVD_TRY(only_members(object, {"max_size", "deadline"}, "budget"));
+  Limits out;
+  if (const json size = object.value("max_size", json()); !size.is_null()) {
+    if (!size.is_string()) return wrong("budget: \"max_size\" is not a string");
+    out.max_size = size.get<std::string>();
+    HVD_TRY(with_context(parse_size(out.max_size), "policy: budget: max_size"));
   }
-  return wrong(where + ": \"" + name + "\" is neither a number nor \"0x...\"");
-}
-
-Result<RestrictedRange> parse_restricted(const json& object, const std::string& where) {
-  HVD_TRY(only_members(object, {"begin", "size", "action"}, where));
-  RestrictedRange out;
-  out.range.begin = PhysAddr{HVD_TRY(parse_address(object, "begin", where))};
-  out.range.size = HVD_TRY(parse_address(object, "size", where));
-  const bool whole = out.range.begin.value % kPageSize == 0 && out.range.size % kPageSize == 0;
-  if (!whole || out.range.size == 0 || out.range.size - 1 > ~out.range.begin.value)
-    return wrong(where + " is no range of whole pages");
-  const json action = object.value("action", json("skip"));
-  if (action == "substitute") out.action = RestrictedAction::kSubstitute;
-  else if (action == "scrub") out.action = RestrictedAction::kScrub;
-  else if (action != "skip") return wrong(where + ": \"action\" is not skip, substitute or scrub");
+  if (const json deadline = object.value("deadline", json()); !deadline.is_null()) {
+    constexpr std::uint64_t kYear = 365 * 86400;
+    if (!deadline.is_number_unsigned() || deadline == 0 || deadline > kYear)
+      return wrong("budget: \"deadline\" is no number of seconds");
+    out.deadline_seconds = deadline.get<unsigned>();
+  }
   return out;
 }
 
@@ -116,7 +160,8 @@ bool matches(const PolicyRule& rule, const std::string& name, const std::string&
 Result<Policy> Policy::parse(const std::string& text) {
   const json object = json::parse(text, nullptr, false);
   if (object.is_discarded()) return wrong("not valid JSON");
-  HVD_TRY(only_members(object, {"vms", "hypervisor", "restricted"}, "the policy"));
+  HVD_TRY(only_members(
+      object, {"vms", "hypervisor", "host_user", "restricted", "replace", "budget"}, "the policy"));
   Policy policy;
   if (const auto vms = object.find("vms"); vms != object.end()) {
     if (!vms->is_array()) return wrong("\"vms\" is not an array");
@@ -135,14 +180,19 @@ Result<Policy> Policy::parse(const std::string& text) {
     if (level == "full") policy.level_ = HypervisorLevel::kFull;
     else if (level != "secure") return wrong("hypervisor: \"level\" is neither secure nor full");
   }
-  if (const auto list = object.find("restricted"); list != object.end()) {
-    if (!list->is_array()) return wrong("\"restricted\" is not an array");
-    for (std::size_t i = 0; i < list->size(); ++i) {
-      const RestrictedRange range =
-          HVD_TRY(parse_restricted((*list)[i], "restricted[" + std::to_string(i) + "]"));
-      policy.restricted_.push_back(range);
-    }
+  policy.restricted_ = HVD_TRY(parse_ranges(object, "the policy"));
+  if (const auto replace = object.find("replace"); replace != object.end()) {
+    HVD_TRY(only_members(*replace, {"unreadable", "restricted"}, "replace"));
+    policy.replacement_.unreadable = HVD_TRY(parse_action(*replace, "unreadable", "replace"));
+    policy.replacement_.restricted = HVD_TRY(parse_action(*replace, "restricted", "replace"));
   }
+  if (const auto others = object.find("host_user"); others != object.end()) {
+    HVD_TRY(only_members(*others, {"recipients"}, "host_user"));
+    policy.host_user_ =
+        HVD_TRY(parse_recipients(others->value("recipients", json::array()), "host_user"));
+  }
+  if (const auto budget = object.find("budget"); budget != object.end())
+    policy.limits_ = HVD_TRY(parse_limits(*budget));
   return policy;
 }
 
@@ -156,7 +206,11 @@ PartitionPolicy Policy::for_guest(const std::string& name, const std::string& uu
     const bool stateless = out.stateless || rule.policy.stateless;
     const bool plaintext = out.plaintext || rule.policy.plaintext;
     const int priority = rule.policy.priority != 0 ? rule.policy.priority : out.priority;
+    std::vector<RestrictedRange> restricted = std::move(out.restricted);
+    restricted.insert(restricted.end(), rule.policy.restricted.begin(),
+                      rule.policy.restricted.end());
     out = rule.policy;
+    out.restricted = std::move(restricted);
     out.priority = priority;
     out.recipients = std::move(recipients);
     out.stateless = stateless;

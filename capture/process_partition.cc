@@ -154,8 +154,8 @@ Result<void> write_common(const ProcessSnapshot& snapshot, const std::vector<Phy
 Result<void> write_pages(const PageSource& source, format::PartitionWriter& partition,
                          const std::vector<std::string>& problems, Progress& progress) {
   PipelineOptions options;
-  options.classify = [](std::uint64_t, std::size_t count) {
-    return std::vector<PageClass>(count, PageClass::kVmm);
+  options.mark = [](std::uint64_t, std::size_t count) {
+    return std::vector<PageMark>(count, {PageClass::kVmm, {}});
   };
   HVD_TRY(write_memory(source, partition, options, progress));
   return partition.end(problems.empty() ? PartitionState::kCaptured : PartitionState::kIncomplete,

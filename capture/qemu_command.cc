@@ -6,14 +6,14 @@
 #include <set>
 
 #include "base/text.h"
-#include "capture/cached_memory.h"
+#include "capture/guest_pages.h"
+#include "capture/memory_pages.h"
 #include "capture/pipeline.h"
 #include "capture/policy.h"
 #include "capture/process_partition.h"
 #include "capture/qemu_guest.h"
 #include "capture/session.h"
 #include "capture/source_memory.h"
-#include "guest/linux/page_classes.h"
 
 namespace hvd {
 namespace {
@@ -99,7 +99,7 @@ class Capture {
       // all.
       return not_written(name, PartitionState::kFailed, partition.error().message);
     }
-    HVD_TRY(write_guest(name, **partition, facts, *layout, *cpus, *memory));
+    HVD_TRY(write_guest(name, **partition, policy, facts, *layout, *cpus, *memory));
     if (session_.policy().hypervisor_level() == HypervisorLevel::kFull) {
       HVD_TRY(write_hypervisor(name, guest, std::move(snapshot), layout->ram));
       return resume(name, guest);
@@ -115,9 +115,9 @@ class Capture {
     return {};
   }
 
-  Result<void> write_guest(const std::string& name, PartitionWriter& partition, json& facts,
-                           const GuestLayout& layout, const CpuState& cpus,
-                           const QemuMemory& memory) {
+  Result<void> write_guest(const std::string& name, PartitionWriter& partition,
+                           const PartitionPolicy& policy, json& facts, const GuestLayout& layout,
+                           const CpuState& cpus, const QemuMemory& memory) {
     json ranges = json::array();
     for (const PhysRange& range : memory.ranges())
       ranges.push_back({range.begin.value, range.size, "ram"});
@@ -126,49 +126,31 @@ class Capture {
                         other.kind.starts_with("rom") ? "rom" : "device", other.region});
     }
     facts["ranges"] = std::move(ranges);
+    // Classes are for the tenant, who may grant a part of the partition; they are sealed like all
+    // else. Looking for the VMCOREINFO of a guest that does not say where it is would keep the
+    // guest stopped for seconds, so that is done only when the level asks for it.
+    const SourceMemory whole(memory);
+    const RestrictedMemory allowed(whole, policy.restricted);
+    const auto pages = GuestPages::open(allowed, cpus.registers, cpus.notes, policy.level,
+                                        policy.level != GuestLevel::kFull);
+    tell_left_out(facts, *pages, policy);
+    std::vector<std::string> problems;
+    if (const auto short_of = pages->shortfall(policy.level)) problems.push_back(*short_of);
     const auto write = [&]() -> Result<PipelineResult> {
       HVD_TRY(partition.facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
       for (const Note& note : cpus.notes) HVD_TRY(partition.note(note));
+      if (const auto& note = pages->found_note()) HVD_TRY(partition.note(*note));
       for (const Registers& registers : cpus.registers) HVD_TRY(partition.registers(registers));
       Progress progress("Capturing " + printable(name), total_size(memory.ranges()));
       PipelineOptions options = session_.pipeline();
-      // Classes are for the tenant, who may grant a part of the partition; they are sealed like all
-      // else.
-      const auto classifier = classify(memory, cpus);
-      if (classifier) {
-        options.classify = [&classifier](std::uint64_t first, std::size_t count) {
-          return classifier->classes.classify(first, count);
-        };
-      }
-      return write_memory(memory, partition, options, progress);
+      options.mark = [&pages](std::uint64_t first, std::size_t count) {
+        return pages->marks(first, count);
+      };
+      // Straight from the guest where nothing is in between: a page less copied.
+      if (policy.restricted.empty()) return write_memory(memory, partition, options, progress);
+      return write_memory(MemoryPages(allowed), partition, options, progress);
     };
-    return session_.end(name, partition, write(), {});
-  }
-
-  struct Classifier {
-    std::unique_ptr<SourceMemory> memory;  // what the image reads from
-    Image image;                           // what the classes read from
-    linux_guest::PageClassifier classes;
-  };
-
-  // For a Linux guest; null for another one, whose pages then are unclassified.
-  static std::unique_ptr<Classifier> classify(const QemuMemory& memory, const CpuState& cpus) {
-    Image image;
-    auto source = std::make_unique<SourceMemory>(memory);
-    image.memory = std::make_shared<CachedMemory>(*source);
-    image.registers = cpus.registers;
-    image.notes = cpus.notes;
-    // Without the guest's word where its VMCOREINFO is, looking for it would keep the guest stopped
-    // for seconds.
-    const bool announced = std::any_of(image.notes.begin(), image.notes.end(),
-                                       [](const Note& n) { return n.name == "VMCOREINFO"; });
-    if (!announced) return nullptr;
-    const auto kernel = linux_guest::Kernel::open(image);
-    if (!kernel) return nullptr;
-    auto classes = linux_guest::PageClassifier::open(**kernel);
-    if (!classes) return nullptr;
-    return std::make_unique<Classifier>(
-        Classifier{std::move(source), std::move(image), std::move(*classes)});
+    return session_.end(name, partition, write(), std::move(problems));
   }
 
   Result<void> write_hypervisor(const std::string& vm, QemuGuest& guest,
@@ -201,7 +183,8 @@ Result<std::vector<Named>> parse_vms(const std::vector<std::string>& texts) {
   for (const std::string& text : texts) {
     const auto [name, value] = HVD_TRY(split_named(text, "--vm"));
     vms.push_back({name, value});
-    if (name == "*" || name == "hypervisor" || name.starts_with("hypervisor:")) {
+    if (name == "*" || name == "hypervisor" || name == kHostUserName ||
+        name.starts_with("hypervisor:")) {
       return Error{ErrorCode::kInvalidArgument,
                    "--vm " + text + ": the name " + name + " has a meaning of its own"};
     }

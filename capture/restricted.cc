@@ -2,10 +2,30 @@
 
 #include <algorithm>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "base/text.h"
 
 namespace hvd {
+
+nlohmann::json restricted_json(const std::vector<RestrictedRange>& ranges) {
+  constexpr const char* kActions[] = {"skip", "substitute", "scrub"};
+  nlohmann::json out = nlohmann::json::array();
+  for (const RestrictedRange& range : ranges) {
+    out.push_back({{"begin", range.range.begin.value},
+                   {"size", range.range.size},
+                   {"action", kActions[static_cast<std::size_t>(range.action)]}});
+  }
+  return out;
+}
+
+void fill(MutableBytes pages, RestrictedAction action) {
+  for (std::size_t i = 0; i < pages.size(); ++i) {
+    const bool filler = action == RestrictedAction::kSubstitute;
+    pages[i] =
+        filler ? static_cast<std::byte>(kFiller[i % kPageSize % kFiller.size()]) : std::byte{0};
+  }
+}
 
 const RestrictedRange* RestrictedMemory::find(PhysAddr at) const {
   const auto found = std::find_if(restricted_.begin(), restricted_.end(),

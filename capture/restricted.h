@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <vector>
 
 #include "base/physical_memory.h"
@@ -14,6 +15,12 @@ enum class RestrictedAction : std::uint8_t {
   kScrub,       // zero
 };
 
+/// Of pages by the reason for which they are not there.
+struct Replacement {
+  RestrictedAction unreadable = RestrictedAction::kSkip;  // tried, or known to fail
+  RestrictedAction restricted = RestrictedAction::kSkip;  // poisoned, offline, or told to skip
+};
+
 struct RestrictedRange {
   PhysRange range;  // whole pages
   RestrictedAction action = RestrictedAction::kSkip;
@@ -21,6 +28,12 @@ struct RestrictedRange {
 
 /// What a substituted page holds, again and again.
 inline constexpr std::string_view kFiller = "hvdump: restricted\n";
+
+/// Puts the filler, or zeros for kScrub, into whole pages.
+void fill(MutableBytes pages, RestrictedAction action);
+
+/// For a partition's facts: what was restricted and what happened to it.
+nlohmann::json restricted_json(const std::vector<RestrictedRange>& ranges);
 
 /// `memory` without the bytes of `ranges`, which are never read: whoever looks at it, for whatever
 /// partition, meets the action instead. Of ranges that overlap the first counts. `memory` must

@@ -42,12 +42,13 @@ Result<std::unique_ptr<CaptureSession>> CaptureSession::open(const CaptureOption
                                                              const std::string& command) {
   const format::SigningKey key = HVD_TRY(load_signing_key(options.signing_key));
   Budget budget;
-  if (!options.max_size.empty())
-    budget.max_bytes = HVD_TRY(with_context(parse_size(options.max_size), "--max-size"));
-  if (options.deadline_seconds > 0) {
-    budget.deadline =
-        std::chrono::steady_clock::now() + std::chrono::seconds(options.deadline_seconds);
-  }
+  const Limits& limits = policy.limits();
+  const std::string& size = options.max_size.empty() ? limits.max_size : options.max_size;
+  if (!size.empty()) budget.max_bytes = HVD_TRY(with_context(parse_size(size), "--max-size"));
+  const unsigned seconds =
+      options.deadline_seconds > 0 ? options.deadline_seconds : limits.deadline_seconds;
+  if (seconds > 0)
+    budget.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   watch_for_interrupt();
   auto sink = HVD_TRY(open_sink(options.output));
   const format::DumpInfo info = HVD_TRY(format::new_dump_info(agent_json(command)));
@@ -60,6 +61,7 @@ PipelineOptions CaptureSession::pipeline() const {
   PipelineOptions options;
   options.threads = threads_;
   options.spent = [this] { return budget_.spent(dump_->bytes_written()); };
+  options.replacement = policy_.replacement();
   return options;
 }
 
@@ -102,6 +104,10 @@ Result<void> CaptureSession::end(const std::string& name, PartitionWriter& parti
   if (written->over_budget_pages > 0) {
     problems.push_back(std::to_string(written->over_budget_pages) +
                        " pages were left out, since the size or the time allowed was used up");
+  }
+  if (written->replaced_pages > 0) {
+    problems.push_back(std::to_string(written->replaced_pages) +
+                       " pages that cannot or must not be read were replaced");
   }
   for (const std::string& problem : problems) complain(name, problem);
   if (problems.empty()) return partition.end(PartitionState::kCaptured, "", {});

@@ -4,11 +4,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
-#include "capture/cached_memory.h"
+#include "capture/guest_pages.h"
 #include "capture/memory_pages.h"
 #include "capture/process_partition.h"
 #include "capture/qemu_guest.h"
-#include "guest/linux/page_classes.h"
 #include "guest/linux/vm_memory.h"
 
 namespace hvd {
@@ -46,7 +45,7 @@ std::vector<MemorySlot> private_memory(const ProcessMemory& vmm,
                                        const std::vector<MemorySlot>& guest_ram) {
   std::vector<MemorySlot> out;
   for (const VmArea& area : vmm.areas()) {
-    if (area.shared() || !area.has_private_pages) continue;
+    if (area.shared() || !area.has_private_pages()) continue;
     VirtAddr at = area.begin;
     // The parts of the area between the slots: those are few and come by guest address.
     while (at < area.end) {
@@ -64,25 +63,6 @@ std::vector<MemorySlot> private_memory(const ProcessMemory& vmm,
       at = std::max(stop, next);
     }
   }
-  return out;
-}
-
-struct Classifier {
-  Image image;
-  std::optional<PageClassifier> classes;
-};
-
-// Of a Linux guest; null for another one, whose pages then are unclassified.
-std::unique_ptr<Classifier> classify(const PhysicalMemory& memory,
-                                     const std::vector<VirtualCpu>& cpus) {
-  auto out = std::make_unique<Classifier>();
-  out->image.memory = std::make_shared<CachedMemory>(memory);
-  for (const VirtualCpu& cpu : cpus) out->image.registers.push_back(cpu.registers);
-  const auto kernel = Kernel::open(out->image);
-  if (!kernel) return nullptr;
-  auto classes = PageClassifier::open(**kernel);  // which does without the kernel's symbols
-  if (!classes) return nullptr;
-  out->classes = std::move(*classes);
   return out;
 }
 
@@ -126,34 +106,39 @@ Result<void> write_tenant(CaptureSession& session, const Kernel& host,
   const auto process = ram->vmm();
   const VmMemory own(process, private_memory(*process, machine.slots));
   const MovedMemory moved(own);
+  const RestrictedMemory allowed(*ram, policy.restricted);
+  std::vector<Registers> registers;
+  for (const VirtualCpu& cpu : machine.cpus) registers.push_back(cpu.registers);
+  const auto pages = GuestPages::open(allowed, registers, {}, policy.level, true);
+  if (const auto short_of = pages->shortfall(policy.level)) problems.push_back(*short_of);
 
   auto partition = session.begin(name, Role::kGuest, policy);
   // A recipient that nothing can be sealed to, or no randomness: it is not written at all.
   if (!partition) return not_written(PartitionState::kFailed, partition.error().message);
   const auto write = [&]() -> Result<PipelineResult> {
-    const json facts = facts_of(machine, *ram, own);
+    json facts = facts_of(machine, *ram, own);
+    tell_left_out(facts, *pages, policy);
     HVD_TRY((*partition)->facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
-    for (const VirtualCpu& cpu : machine.cpus) HVD_TRY((*partition)->registers(cpu.registers));
+    if (const auto& note = pages->found_note()) HVD_TRY((*partition)->note(*note));
+    for (const Registers& cpu : registers) HVD_TRY((*partition)->registers(cpu));
     Progress progress("Capturing " + printable(name),
                       total_size(ram->ranges()) + total_size(own.ranges()));
     PipelineOptions options = session.pipeline();
-    PipelineResult result;
-    {
-      const auto classifier = classify(*ram, machine.cpus);
-      if (classifier) {
-        options.classify = [&](std::uint64_t first, std::size_t count) {
-          return classifier->classes->classify(first, count);
-        };
-      }
-      result = HVD_TRY(write_memory(MemoryPages(*ram), **partition, options, progress));
-    }
-    options.classify = [](std::uint64_t, std::size_t count) {
-      return std::vector<PageClass>(count, PageClass::kVmm);
+    options.mark = [&](std::uint64_t first, std::size_t count) {
+      return pages->marks(first, count);
+    };
+    PipelineResult result =
+        HVD_TRY(write_memory(MemoryPages(allowed), **partition, options, progress));
+    PageMark vmm{PageClass::kVmm, {}};
+    if (pages->level() != GuestLevel::kFull) vmm.left_out = Absence::kFilteredClass;
+    options.mark = [vmm](std::uint64_t, std::size_t count) {
+      return std::vector<PageMark>(count, vmm);
     };
     const PipelineResult more =
         HVD_TRY(write_memory(MemoryPages(moved), **partition, options, progress));
     result.unreadable_pages += more.unreadable_pages;
     result.over_budget_pages += more.over_budget_pages;
+    result.replaced_pages += more.replaced_pages;
     return result;
   };
   return session.end(name, **partition, write(), std::move(problems));

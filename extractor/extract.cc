@@ -9,6 +9,7 @@
 #include "decrypt/keyring.h"
 #include "extractor/commands.h"
 #include "extractor/linux_core.h"
+#include "extractor/merged_memory.h"
 #include "extractor/vmm_image.h"
 #include "formats/hvd/dump.h"
 
@@ -134,13 +135,29 @@ CommandOutcome run_partition(const ExtractOptions& options) {
 
 namespace {
 
+// The memory of the host's other processes, for whoever has a key for it: a debugger of the kernel
+// shows theirs as well.
+std::optional<Image> host_user(const format::Dump& dump, const Keyring& keys) {
+  const auto partition = dump.find(kHostUserName);
+  if (!partition || (*partition)->role != Role::kHypervisor) return std::nullopt;
+  const auto opener = dump.unlock(**partition, keys);
+  if (!opener) return std::nullopt;
+  auto image = dump.image(**partition, *opener);
+  if (!image || !image->memory) return std::nullopt;
+  return std::move(*image);
+}
+
 Result<ExitCode> extract_one_hypervisor(const format::Dump& dump,
                                         const format::DumpPartition& partition, const Keyring& keys,
                                         const std::string& output, const std::string& input) {
   const auto opener = HVD_TRY(dump.unlock(partition, keys));
-  const Image image = HVD_TRY(dump.image(partition, opener));
+  Image image = HVD_TRY(dump.image(partition, opener));
   HVD_TRY(need_memory(partition, image));
   std::vector<std::string> problems = image.problems;
+  if (const auto others = host_user(dump, keys); others && !is_process(image)) {
+    image.memory = std::make_shared<MergedMemory>(image.memory, others->memory);
+    problems.insert(problems.end(), others->problems.begin(), others->problems.end());
+  }
   HVD_TRY(write_core(image, output, input, problems));
   return tell(image.name, problems);
 }
@@ -163,7 +180,8 @@ CommandOutcome run_hypervisor(const ExtractOptions& options) {
   const format::Dump dump = HVD_TRY(format::Dump::open(options.dump));
   std::vector<const format::DumpPartition*> found;
   for (const auto& partition : dump.partitions()) {
-    if (partition.role == Role::kHypervisor) found.push_back(&partition);
+    if (partition.role == Role::kHypervisor && partition.name != kHostUserName)
+      found.push_back(&partition);
   }
   if (found.empty()) return Error{ErrorCode::kNotFound, "the dump has no hypervisor partition"};
   if (found.size() == 1)

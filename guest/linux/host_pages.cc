@@ -21,7 +21,7 @@ constexpr struct {
     {"tasks", "struct task_struct; the FPU state in it is blanked"},
     {"stacks",
      "kernel stacks; what is stale and user registers are blanked, of VMM threads everything but "
-     "addresses in the kernel and in the stack"},
+     "addresses of code and of stacks"},
     {"virtual-machines",
      "KVM's structures; everything is blanked but what VMs, vCPUs and memory slots there are"},
     {"other-objects", "buffers, sockets, keys, inodes and others: may hold anybody's data"},
@@ -126,7 +126,26 @@ std::size_t HostPages::redact(std::uint64_t page, HostKind kind, MutableBytes by
   }
   for (auto r = reaching(secret_, begin); r != secret_.end() && r->begin.value < end; ++r)
     blank(std::max(begin, r->begin.value), std::min(end, r->begin.value + r->size));
+  for (auto r = reaching(addresses_only_, begin);
+       r != addresses_only_.end() && r->begin.value < end; ++r) {
+    const std::uint64_t stop = std::min(end, r->begin.value + r->size);
+    for (std::uint64_t at = std::max(begin, r->begin.value) / 8 * 8; at < stop; at += 8) {
+      le64 word{};
+      std::memcpy(&word, bytes.data() + (at - begin), sizeof word);
+      if (word != 0 && !is_address(word)) blank(at, at + 8);
+    }
+  }
   return blanked;
+}
+
+bool HostPages::is_address(std::uint64_t word) const {
+  const VirtAddr value{word};
+  const auto holds = [&](const ModuleRange& range) { return range.contains(value); };
+  if (std::any_of(code_.begin(), code_.end(), holds)) return true;
+  const auto behind =
+      std::upper_bound(stack_ranges_.begin(), stack_ranges_.end(), value,
+                       [](VirtAddr at, const ModuleRange& range) { return at < range.begin; });
+  return behind != stack_ranges_.begin() && holds(*std::prev(behind));
 }
 
 std::size_t HostPages::redact_tasks(std::uint64_t page, MutableBytes bytes) const {
@@ -162,12 +181,7 @@ std::size_t HostPages::redact_stack(const StackPage& stack, MutableBytes bytes) 
     std::memcpy(&word, bytes.data() + i, sizeof word);
     if (word == 0) continue;
     bool keep = at >= stack.live && !(at >= user_begin && at < user_end);
-    if (stack.vmm && keep) {
-      const VirtAddr value{word};
-      const bool in_stack = stack.begin <= value && value < stack.end;
-      keep = in_stack || std::any_of(code_.begin(), code_.end(),
-                                     [&](const ModuleRange& code) { return code.contains(value); });
-    }
+    if (stack.addresses_only && keep) keep = is_address(word);
     if (keep) continue;
     std::memset(bytes.data() + i, 0, 8);
     blanked += 8;

@@ -12,10 +12,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "guest/linux/kvm.h"
+#include "guest/linux/host_cpus.h"
 #include "guest/linux/page_structs.h"
 #include "guest/linux/slab_caches.h"
-#include "guest/linux/tasks.h"
 
 namespace hvd::linux_guest {
 
@@ -62,7 +61,8 @@ class HostPages {
   /// result. Memory in use grows with the number of tasks, not of pages. kNotFound when the kernel
   /// cannot be understood well enough: then nothing of it may be kept.
   static Result<HostPages> open(const Kernel& kernel, const std::vector<Module>& modules,
-                                const std::vector<VirtualMachine>& machines, HostDetail detail,
+                                const std::vector<VirtualMachine>& machines,
+                                const VmmProcesses& vmms, HostDetail detail,
                                 std::vector<std::string>& problems);
 
   /// Of the pages [first, first + count). Safe to call from several threads.
@@ -79,13 +79,14 @@ class HostPages {
     VirtAddr begin, end;  // of the stack
     VirtAddr live;        // what lies below is stale
     bool user = false;    // of a process: user registers at its end
-    bool vmm = false;
+    bool addresses_only = false;
   };
   class Builder;
   explicit HostPages(const PageStructs& pages) : pages_(pages) {}
   HostKind kind_of(const PageFacts& facts) const;
   std::size_t redact_tasks(std::uint64_t page, MutableBytes bytes) const;
   std::size_t redact_stack(const StackPage& stack, MutableBytes bytes) const;
+  bool is_address(std::uint64_t word) const;
 
   PageStructs pages_;
   HostDetail detail_ = HostDetail::kSecure;
@@ -94,12 +95,14 @@ class HostPages {
   // By kind, the ranges that lead to it; of kImage, kPerCpu, kMemoryMap and kLog only where the
   // page is the kernel's by its struct page as well.
   std::array<std::vector<PhysRange>, kHostKindCount> ranges_;
-  std::vector<PhysRange> kept_bytes_;  // in pages of kVirtualMachines
-  std::vector<PhysRange> secret_;      // bytes to blank wherever they are: bounce buffers, keys
-  std::vector<StackPage> stacks_;      // by page
-  std::vector<ModuleRange> code_;      // where return addresses lead
-  std::uint64_t user_registers_ = 0;   // size of struct pt_regs
-  std::uint64_t fpu_at_ = 0;           // in task_struct; what follows is FPU state
+  std::vector<PhysRange> kept_bytes_;      // in pages of kVirtualMachines
+  std::vector<PhysRange> secret_;          // bytes to blank wherever they are: bounce buffers, keys
+  std::vector<PhysRange> addresses_only_;  // as secret_, but for addresses of code and of stacks
+  std::vector<StackPage> stacks_;          // by page
+  std::vector<ModuleRange> stack_ranges_;  // where the stacks of tasks are, by address
+  std::vector<ModuleRange> code_;          // where return addresses lead
+  std::uint64_t user_registers_ = 0;       // size of struct pt_regs
+  std::uint64_t fpu_at_ = 0;               // in task_struct; what follows is FPU state
 };
 
 }  // namespace hvd::linux_guest

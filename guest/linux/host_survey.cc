@@ -64,8 +64,13 @@ constexpr std::size_t kMaxModuleSections = 16384;
 
 class HostPages::Builder {
  public:
-  Builder(const Kernel& kernel, HostPages& out, std::vector<std::string>& problems)
-      : kernel_(kernel), tables_(kernel.memory().tables()), out_(out), problems_(problems) {}
+  Builder(const Kernel& kernel, const VmmProcesses& vmms, HostPages& out,
+          std::vector<std::string>& problems)
+      : kernel_(kernel),
+        tables_(kernel.memory().tables()),
+        vmms_(vmms),
+        out_(out),
+        problems_(problems) {}
 
   Result<void> run(const std::vector<Module>& modules,
                    const std::vector<VirtualMachine>& machines) {
@@ -87,12 +92,15 @@ class HostPages::Builder {
     }
     tell("the modules' types", module_types());
     for (const Module& module : modules) tell("a module's sections", module_attributes(module));
-    HVD_TRY(with_context(tasks(machines), "tasks"));
+    HVD_TRY(with_context(tasks(), "tasks"));
     tell("virtual machines", virtual_machines(modules, machines));
     HVD_TRY(with_context(secrets(), "secrets in the kernel's data"));
     for (auto& ranges : out_.ranges_) ranges = normalised(std::move(ranges));
     out_.kept_bytes_ = normalised(std::move(out_.kept_bytes_));
     out_.secret_ = normalised(std::move(out_.secret_));
+    out_.addresses_only_ = normalised(std::move(out_.addresses_only_));
+    std::sort(out_.stack_ranges_.begin(), out_.stack_ranges_.end(),
+              [](const ModuleRange& a, const ModuleRange& b) { return a.begin < b.begin; });
     std::sort(out_.stacks_.begin(), out_.stacks_.end(),
               [](const StackPage& a, const StackPage& b) { return a.page < b.page; });
     return {};
@@ -248,7 +256,7 @@ class HostPages::Builder {
     return {};
   }
 
-  Result<void> tasks(const std::vector<VirtualMachine>& machines) {
+  Result<void> tasks() {
     out_.user_registers_ = HVD_TRY(types_->size_of("pt_regs"));
     const std::uint64_t stack_size = types_->size_of("thread_union").value_or(std::uint64_t{16384});
     const Member stack = HVD_TRY(types_->member("task_struct", "stack"));
@@ -278,11 +286,11 @@ class HostPages::Builder {
       const VirtAddr begin{HVD_TRY(kernel_.field(task.struct_at, stack))};
       StackPage page;
       page.begin = begin, page.end = begin + stack_size;
+      const LivePart live = live_part(kernel_, task, page.begin, page.end);
       page.user = !its_mm || *its_mm != 0;
-      page.vmm = std::any_of(machines.begin(), machines.end(), [&](const VirtualMachine& m) {
-        return !its_mm || m.mm.value == *its_mm;
-      });
-      page.live = live_part(task, page);
+      page.live = live.begin;
+      page.addresses_only = !its_mm || vmms_.may_include(*its_mm) || !live.known;
+      out_.stack_ranges_.push_back({begin, stack_size});
       pieces(begin, stack_size, [&](VirtAddr at, const PhysRange& range) {
         for (std::uint64_t done = 0; done < range.size; done += kPageSize) {
           page.page = (range.begin.value + done) / kPageSize;
@@ -335,15 +343,6 @@ class HostPages::Builder {
     HVD_TRY(table("sect_attrs", "module_sect_attrs", "nsections", "module_sect_attr",
                   "battr.attr.name"));
     return table("notes_attrs", "module_notes_attrs", "notes", "bin_attribute", "attr.name");
-  }
-
-  // A running task's own stack pointer is its CPU's, which may be on another stack by now.
-  VirtAddr live_part(const Task& task, const StackPage& stack) const {
-    const auto within = [&](VirtAddr at) { return stack.begin <= at && at < stack.end; };
-    if (!task.on_cpu) return within(task.saved_sp) ? task.saved_sp : stack.end;
-    const Registers* cpu = task.cpu ? kernel_.registers_of(*task.cpu) : nullptr;
-    if (cpu && within(VirtAddr{(*cpu)[Reg::kRsp]})) return VirtAddr{(*cpu)[Reg::kRsp]};
-    return stack.begin;
   }
 
   Result<void> virtual_machines(const std::vector<Module>& modules,
@@ -400,49 +399,60 @@ class HostPages::Builder {
       if (at) stack_pointers.push_back(*at);
     }
     for (unsigned cpu = 0; cpu < kernel_.cpu_count(); ++cpu)
-      HVD_TRY(entry_stacks(cpu, stack_pointers));
+      HVD_TRY(own_stacks(cpu, stack_pointers));
     for (const Text name : kSecretSymbols) {
       if (const auto at = kernel_.symbol(name)) blank(*at, kSecretBytes);
     }
     return {};
   }
 
-  // What comes from user mode passes a CPU's entry stack, and exceptions have stacks of their own:
-  // user registers stay there.  Those that no CPU is on have nothing to tell.
-  Result<void> entry_stacks(unsigned cpu, const std::vector<PhysAddr>& stack_pointers) {
-    const auto blank_unless_used = [&](VirtAddr at, std::uint64_t size) {
+  // What comes from user mode passes a CPU's entry stack, and exceptions and interrupts have stacks
+  // of their own: user registers stay there. Those that no CPU is on have nothing to tell.
+  Result<void> own_stacks(unsigned cpu, const std::vector<PhysAddr>& stack_pointers) {
+    const auto in_use = [&](VirtAddr at, std::uint64_t size) -> std::optional<std::uint64_t> {
       const auto begin = tables_.translate(at);
       const PhysRange range{begin ? *begin : PhysAddr{}, size};
-      const bool used = begin && std::any_of(stack_pointers.begin(), stack_pointers.end(),
-                                             [&](PhysAddr sp) { return range.contains(sp); });
-      if (!used) blank(at, size);
+      const auto sp = std::find_if(stack_pointers.begin(), stack_pointers.end(),
+                                   [&](PhysAddr each) { return range.contains(each); });
+      if (!begin || sp == stack_pointers.end()) return std::nullopt;
+      return sp->value - begin->value;
+    };
+    const auto entry_stack = [&](VirtAddr at, std::uint64_t size) {
+      auto& list = in_use(at, size) ? out_.addresses_only_ : out_.secret_;
+      pieces(at, size, [&](VirtAddr, const PhysRange& range) { list.push_back(range); });
     };
     if (const auto entry = kernel_.per_cpu("entry_stack_storage", cpu))
-      blank_unless_used(*entry, kPageSize);
-    const auto stacks = kernel_.per_cpu("exception_stacks", cpu);
-    if (!stacks) return {};
-    for (const char* name :
-         {"DF_stack", "NMI_stack", "DB_stack", "MCE_stack", "VC_stack", "VC2_stack"}) {
-      const auto member = types_->member("exception_stacks", name);
-      if (member) blank_unless_used(*stacks + member->offset, member->size);
+      entry_stack(*entry, kPageSize);
+    if (const auto stacks = kernel_.per_cpu("exception_stacks", cpu)) {
+      for (const char* name :
+           {"DF_stack", "NMI_stack", "DB_stack", "MCE_stack", "VC_stack", "VC2_stack"}) {
+        const auto member = types_->member("exception_stacks", name);
+        if (member) entry_stack(*stacks + member->offset, member->size);
+      }
+    }
+    if (const auto irq = kernel_.per_cpu("irq_stack_backing_store", cpu)) {
+      const std::uint64_t size = HVD_TRY(types_->size_of("irq_stack"));
+      blank(*irq, in_use(*irq, size).value_or(size));
     }
     return {};
   }
 
   const Kernel& kernel_;
   const PageTables& tables_;
+  const VmmProcesses& vmms_;
   HostPages& out_;
   std::vector<std::string>& problems_;
   const Types* types_ = nullptr;
 };
 
 Result<HostPages> HostPages::open(const Kernel& kernel, const std::vector<Module>& modules,
-                                  const std::vector<VirtualMachine>& machines, HostDetail detail,
+                                  const std::vector<VirtualMachine>& machines,
+                                  const VmmProcesses& vmms, HostDetail detail,
                                   std::vector<std::string>& problems) {
   const PageStructs pages = HVD_TRY(PageStructs::open(kernel));
   HostPages out(pages);
   out.detail_ = detail;
-  HVD_TRY(Builder(kernel, out, problems).run(modules, machines));
+  HVD_TRY(Builder(kernel, vmms, out, problems).run(modules, machines));
   return out;
 }
 

@@ -154,7 +154,13 @@ std::vector<VirtualMachine> read_virtual_machines(const Kernel& kernel,
                                                   std::vector<std::string>& problems) {
   std::vector<VirtualMachine> machines;
   const Module* kvm = module_named(modules, "kvm");
-  if (!kvm) return machines;
+  if (!kvm) {
+    // With KVM in the kernel itself a host would look like one without VMs, and theirs like memory
+    // of any process.
+    if (kernel.symbol("vm_list"))
+      problems.push_back("virtual machines: KVM is built into this kernel, which is not supported");
+    return machines;
+  }
   const auto read_all = [&]() -> Result<void> {
     const std::vector<ModuleSymbol> symbols = read_module_symbols(kernel, *kvm);
     const auto head = std::find_if(symbols.begin(), symbols.end(),

@@ -46,10 +46,12 @@ Result<PageClassifier> PageClassifier::open(const Kernel& kernel) {
   return out;
 }
 
-std::vector<PageClass> PageClassifier::classify(std::uint64_t first, std::size_t count) const {
-  std::vector<PageClass> out;
+std::vector<ClassifiedPage> PageClassifier::classify(std::uint64_t first, std::size_t count) const {
+  std::vector<ClassifiedPage> out;
   out.reserve(count);
-  for (const PageFacts& page : pages_.read(first, count)) out.push_back(class_of(page.use));
+  for (const PageFacts& page : pages_.read(first, count)) {
+    out.push_back({class_of(page.use), page.use == PageUse::kFree});
+  }
   // Pages that the kernel maps for itself have no mark of their own.
   const std::uint64_t begin = first * kPageSize, end = begin + count * kPageSize;
   for (const PhysRange& range : kernel_mapped_) {
@@ -57,8 +59,8 @@ std::vector<PageClass> PageClassifier::classify(std::uint64_t first, std::size_t
     const std::uint64_t low = std::max(begin, range.begin.value),
                         high = std::min(end, range.begin.value + range.size);
     for (std::uint64_t a = low; a < high; a += kPageSize) {
-      PageClass& page_class = out[(a - begin) / kPageSize];
-      if (page_class == PageClass::kUnclassified) page_class = PageClass::kKernel;
+      ClassifiedPage& page = out[(a - begin) / kPageSize];
+      if (page.page_class == PageClass::kUnclassified) page = {PageClass::kKernel, false};
     }
   }
   return out;

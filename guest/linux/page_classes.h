@@ -8,6 +8,11 @@
 
 namespace hvd::linux_guest {
 
+struct ClassifiedPage {
+  PageClass page_class = PageClass::kUnclassified;
+  bool free = false;  // its contents are stale
+};
+
 class PageClassifier {
  public:
   /// kNotFound when the kernel lacks what is needed (types, a vmemmap). Keeps nothing of `kernel`
@@ -19,7 +24,7 @@ class PageClassifier {
   /// vmalloc area maps, VMCOREINFO. Anonymous memory is `user`, file and shmem memory `page-cache`;
   /// free pages, whose contents are stale, and all others are `unclassified`. Safe to call from
   /// several threads.
-  std::vector<PageClass> classify(std::uint64_t first, std::size_t count) const;
+  std::vector<ClassifiedPage> classify(std::uint64_t first, std::size_t count) const;
 
  private:
   explicit PageClassifier(const PageStructs& pages) : pages_(pages) {}

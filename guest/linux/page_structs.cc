@@ -96,8 +96,10 @@ PageFacts PageStructs::of(ByteView page) const {
     out.use = PageUse::kOffline;
   } else if ((mapping & kMappingFlags) == kMappingAnon) {
     out.use = PageUse::kAnonymous;
+    out.mapping = mapping & ~kMappingFlags;
   } else if (mapping != 0 && (mapping & kMappingFlags) == 0) {
     out.use = PageUse::kFile;
+    out.mapping = mapping;
   } else {
     out.use = PageUse::kOther;
   }

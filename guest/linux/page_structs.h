@@ -23,9 +23,10 @@ enum class PageUse : std::uint8_t {
 
 struct PageFacts {
   PageUse use = PageUse::kNone;
-  bool poisoned = false;   // the hardware failed here: must not be read
-  std::uint64_t head = 0;  // number of the first page of the allocation it belongs to
-  VirtAddr cache;          // kSlab: struct kmem_cache
+  bool poisoned = false;      // the hardware failed here: must not be read
+  std::uint64_t head = 0;     // number of the first page of the allocation it belongs to
+  VirtAddr cache;             // kSlab: struct kmem_cache
+  std::uint64_t mapping = 0;  // kAnonymous: struct anon_vma; kFile: struct address_space
 };
 
 class PageStructs {

@@ -29,7 +29,7 @@ Result<VmArea> read_area(const Kernel& kernel, const Layout& layout, VirtAddr at
   area.end = VirtAddr{HVD_TRY(kernel.field(at, layout.end))};
   area.flags = HVD_TRY(kernel.field(at, layout.flags));
   area.file = VirtAddr{HVD_TRY(kernel.field(at, layout.file))};
-  area.has_private_pages = HVD_TRY(kernel.field(at, layout.anon_vma)) != 0;
+  area.anon_vma = VirtAddr{HVD_TRY(kernel.field(at, layout.anon_vma))};
   area.file_offset = HVD_TRY(kernel.field(at, layout.offset)) * kPageSize;
   if (area.end <= area.begin || (area.begin.value | area.end.value) % kPageSize != 0)
     return Error{ErrorCode::kCorrupt, "the memory area at " + hex(at.value) + " has no valid size"};

@@ -98,6 +98,39 @@ def case_plaintext(world: World, compared: Comparison) -> None:
     compared.that(not dump.exists(), f"a mistyped policy is refused: {told(done)}")
 
 
+def case_guest_levels(world: World, compared: Comparison) -> None:
+    """A part of a crashed guest, and memory of it that must not be read."""
+    dump, whole, raw = (world.folder / name for name in ("level.hvd", "whole.hvd", "level.raw"))
+    key = world.keys["crashed"]
+
+    def taken(policy: dict[str, object], path: Path, expect: int = 0) -> dict[str, object]:
+        file = _policy(world, {"vms": [{"match": "crashed", **policy}]})
+        capture("qemu", *world.vm("crashed"), *world.to("crashed"), "--policy", file, "-o", path, expect=expect)
+        report = run("hvdump-analyze", "triage", path, "--partition", "crashed", "--identity", key,
+                     expect=(0, 3)).stdout
+        found: dict[str, object] = json.loads(report)["partitions"][0]
+        return found
+    full = taken({}, whole)
+    for level, size in (("kernel", 256 << 20), ("mini", 24 << 20)):
+        found = taken({"level": level}, dump)
+        compared.equal({k: v for k, v in found.items() if k != "memory"},
+                       {k: v for k, v in full.items() if k != "memory"}, f"level {level}: the report but for memory")
+        present = found["memory"]["present_bytes"]  # type: ignore[index]
+        compared.that(present < size, f"level {level}: {present} bytes of memory")
+        run("hvdump-extract", "partition", dump, "crashed", "--identity", key, "--format", "raw", "-o", raw, expect=3)
+        compared.equal(set(world.secrets_in(raw, world.crashed)) & {"env", "file"}, set(),
+                       f"level {level}: user and file pages")
+    pages = [{"begin": "0x100000", "size": 4096, "action": "substitute"}, {"begin": "0x101000", "size": 4096}]
+    found = taken({"restricted": pages}, dump)
+    compared.equal(found["memory"]["absent"].get("restricted"), 4096, "a page to be skipped")  # type: ignore[index]
+    run("hvdump-extract", "partition", dump, "crashed", "--identity", key, "--format", "raw", "-o", raw, expect=3)
+    with raw.open("rb") as file:
+        file.seek(0x100000)
+        compared.equal(file.read(18), b"hvdump: restricted", "a page to be substituted")
+    for path in (dump, whole, raw):
+        path.unlink()
+
+
 def case_level_full(world: World, compared: Comparison) -> None:
     """Level full: QEMU's memory, without guest RAM, and only for somebody's key."""
     dump = world.folder / "full.hvd"

@@ -11,6 +11,8 @@ import argparse
 import json
 import os
 import re
+import secrets
+import struct
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ from check_memory import mapped
 from comparison import Comparison
 from images import Kernel
 from product import Failure, program, run, run_json
+from vmcore import ElfDump
 
 PEAK_KIB = 48 << 10
 GUESTS = ("alpha", "beta")
@@ -70,17 +73,17 @@ def secrets_of(facts: dict[str, Any]) -> list[tuple[str, str, bytes]]:
     return found
 
 
-def contained(path: Path, secrets: list[tuple[str, str, bytes]]) -> set[bytes]:
+def contained(path: Path, canaries: list[tuple[str, str, bytes]]) -> set[bytes]:
     """Those of the secrets that are somewhere in the file."""
     with mapped(path) as data:
         words = set(re.findall(rb"hvd-[a-z]+-[0-9a-f]{32}", data))
-        return {secret for _, _, secret in secrets if secret in words or len(secret) == 8 and data.find(secret) >= 0}
+        return {secret for _, _, secret in canaries if secret in words or len(secret) == 8 and data.find(secret) >= 0}
 
 
 def check_leaks(facts: dict[str, Any], split: Split, what: str, compared: Comparison) -> None:
-    secrets = secrets_of(facts)
-    found = {path: contained(path, secrets) for path in (split.dump, split.hypervisor, *sum(split.of.values(), []))}
-    for owner, kind, secret in secrets:
+    canaries = secrets_of(facts)
+    found = {path: contained(path, canaries) for path in (split.dump, split.hypervisor, *sum(split.of.values(), []))}
+    for owner, kind, secret in canaries:
         where = [path for path in (split.dump, split.hypervisor) if secret in found[path]]
         for guest in GUESTS:
             there = [path.name for path in split.of[guest] if secret in found[path]]
@@ -114,6 +117,60 @@ def check_dump(facts: dict[str, Any], folder: Path, split: Split, compared: Comp
     compared.equal(by_name["hypervisor"]["crash"]["kind"], "panic", "crash of the host")
     vms = {vm["name"]: vm for vm in by_name["hypervisor"].get("vms", [])}
     compared.equal({n: vm["uuid"] for n, vm in vms.items()}, facts["uuids"], "VMs in the hypervisor's own image")
+
+
+def check_entry(folder: Path, compared: Comparison) -> None:
+    """A CPU that the end caught between user mode and the kernel still has the process's registers.
+
+    Nature does that now and then only, so it is done to a copy of the vmcore.
+    """
+    vmcore, copy = folder / "vmcore", folder / "entry.vmcore"
+    secret = secrets.token_bytes(8)
+
+    def symbol(name: str, size: int = 0) -> tuple[int, bytes]:
+        said = run_json("hvdump-analyze", "read", vmcore, name, str(size), "--json")
+        return int(said["address"], 16), bytes.fromhex(said["bytes"])
+    crashed = run_json("hvdump-analyze", "triage", vmcore)["partitions"][0]["crash"]["cpu"]
+    cpu = 1 - crashed
+    offset = int.from_bytes(symbol("__per_cpu_offset", 16)[1][cpu * 8:][:8], "little")
+    stack = symbol("entry_stack_storage")[0] + offset & (1 << 64) - 1
+    entry = symbol("__entry_text_start")[0] + 0x40
+    core = ElfDump(vmcore)
+    notes = next(s for s in core.segments if s.kind == 4)
+    subprocess.run(["cp", "--sparse=always", vmcore, copy], check=True)
+    with copy.open("r+b") as file:
+        prstatus = [at for at, kind in note_places(vmcore, notes.offset, notes.size) if kind == 1][cpu]
+        words = [int.from_bytes(secret, "little")] * 21
+        words[16], words[17], words[18], words[19], words[20] = entry, 0x10, 2, stack + 0xf00, 0x18
+        file.seek(prstatus + 112)
+        file.write(struct.pack("<21Q", *words))
+        load = next(s for s in core.loads if s.va <= stack < s.va + s.size)
+        file.seek(load.offset + stack - load.va + 0x800)
+        file.write(secret * 256)
+    dump, image = folder / "entry.hvd", folder / "entry.elf"
+    run("hvdump-capture", "machine", copy, "-o", dump, expect=3)
+    run("hvdump-extract", "hypervisor", dump, "-o", image)
+    report = run_json("hvdump-analyze", "triage", image)["partitions"][0]
+    compared.equal(report["cpus"][cpu]["registers"]["rip"], f"{entry:#x}", "the CPU is at the kernel's entry")
+    with mapped(copy) as theirs, mapped(image) as ours:
+        compared.that(theirs.find(secret) >= 0, "the process's registers are in the vmcore")
+        compared.equal(ours.find(secret), -1, "and not in the hypervisor's image")
+    for path in (copy, dump, image):
+        path.unlink()
+
+
+def note_places(path: Path, begin: int, size: int) -> list[tuple[int, int]]:
+    """Where each ELF note's content is in the file, and its type."""
+    with path.open("rb") as file:
+        file.seek(begin)
+        data = file.read(size)
+    found, at = [], 0
+    while at + 12 <= len(data):
+        name, content, kind = struct.unpack_from("<III", data, at)
+        at += 12 + (name + 3 & ~3)
+        found.append((begin + at, kind))
+        at += content + 3 & ~3
+    return found
 
 
 def check_stacks(folder: Path, split: Split, compared: Comparison) -> None:
@@ -169,6 +226,47 @@ def check_policies(facts: dict[str, Any], folder: Path, keys: dict[str, Path], c
     other.unlink()
 
 
+def check_levels(facts: dict[str, Any], folder: Path, keys: dict[str, Path], split: Split,
+                 compared: Comparison) -> None:
+    """Parts of a guest, and the host's own processes for whom they are meant."""
+    recipient = recipients_of(keys)
+    policy, dump = folder / "levels.json", folder / "levels.hvd"
+    levels = {"alpha": "kernel", "beta": "mini"}
+    policy.write_text(json.dumps({"vms": [{"match": n, "recipients": [recipient[n]], "level": level}
+                                          for n, level in levels.items()],
+                                  "host_user": {"recipients": [recipient["host-user"]]}}))
+    run("hvdump-capture", "machine", folder / "vmcore", "--policy", policy, "-o", dump)
+    canaries = secrets_of(facts)
+    compared.equal(contained(dump, canaries), set(), "levels: canaries in the whole dump")
+    for name, level in levels.items():
+        def report(path: Path) -> Any:
+            return run_json("hvdump-analyze", "triage", path, "--partition", name, "--identity", keys[name],
+                            expect=(0, 3))["partitions"][0]
+        mine, whole = report(dump), report(split.dump)
+        compared.equal({k: v for k, v in mine.items() if k != "memory"},
+                       {k: v for k, v in whole.items() if k != "memory"}, f"level {level}: the report but for memory")
+        left = mine["memory"]
+        compared.that(left["absent"].get("filtered-class", 0) > 2 << 20 and left["absent"]["filtered-free"] > 8 << 20
+                      and not left["by_class"].get("user"), f"level {level}: what was left out: {left}")
+        raw = folder / "levels.raw"
+        run("hvdump-extract", "partition", dump, name, "--identity", keys[name], "--format", "raw", "-o", raw,
+            expect=3)
+        found = contained(raw, canaries)
+        own = {kind: secret in found for owner, kind, secret in canaries if owner == name}
+        compared.equal((own["environment"], own["file"]), (False, False), f"level {level}: user and file pages")
+        raw.unlink()
+    compared.that(left["present_bytes"] < 24 << 20, f"level mini: {left['present_bytes']} bytes of memory")
+    image = folder / "levels.elf"
+    for key, expected in (("alpha", False), ("host-user", True)):
+        run("hvdump-extract", "hypervisor", dump, "--identity", keys[key], "-o", image)
+        found = contained(image, canaries)
+        known = {(owner, kind) for owner, kind, secret in canaries if secret in found}
+        compared.equal(known, {("host", "environment")} if expected else set(),
+                       f"canaries in the hypervisor's image with the key of {key}")
+    for path in (dump, image, Path(f"{image}.gdb")):
+        path.unlink(missing_ok=True)
+
+
 def check_budget(folder: Path, keys: dict[str, Path], split: Split, compared: Comparison) -> None:
     """What does not fit is absent and says so: the hypervisor comes first, then the VM of the higher priority."""
     recipient = recipients_of(keys)
@@ -192,7 +290,8 @@ def check_budget(folder: Path, keys: dict[str, Path], split: Split, compared: Co
 
 def check_network(folder: Path, keys: dict[str, Path], compared: Comparison) -> None:
     """Over TCP, and what the sender is told when the receiver goes away."""
-    recipients = [word for name, key in recipients_of(keys).items() for word in ("--recipient", f"{name}={key}")]
+    recipients = [word for name, key in recipients_of(keys).items() if name in GUESTS
+                  for word in ("--recipient", f"{name}={key}")]
     command = ["machine", folder / "vmcore", *recipients]
     for kill in (False, True):
         arrived = folder / "arrived.hvd"
@@ -265,13 +364,15 @@ def main() -> int:
         return 77
     facts: dict[str, Any] = json.loads((folder / "host.json").read_text())
     compared = Comparison()
-    keys = {name: folder / f"{name}.key" for name in GUESTS}
+    keys = {name: folder / f"{name}.key" for name in (*GUESTS, "host-user")}
     split = Split(folder, folder / "dump.hvd", "dump", keys)
     check_dump(facts, folder, split, compared)
     check_leaks(facts, split, "level secure", compared)
+    check_entry(folder, compared)
     check_stacks(folder, split, compared)
     check_torn(folder, split, compared)
     check_policies(facts, folder, keys, compared)
+    check_levels(facts, folder, keys, split, compared)
     check_budget(folder, keys, split, compared)
     check_network(folder, keys, compared)
     check_referees(facts, folder, split, Kernel.find(facts["kernel"]), compared)

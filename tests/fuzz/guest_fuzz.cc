@@ -5,7 +5,9 @@
 #include "guest/linux/host_pages.h"
 #include "guest/linux/kvm.h"
 #include "guest/linux/maple_tree.h"
+#include "guest/linux/process_pages.h"
 #include "guest/linux/tasks.h"
+#include "guest/linux/triage_reads.h"
 #include "guest/linux/vm_areas.h"
 #include "guest/linux/xarray.h"
 #include "tests/fuzz/fuzz.h"
@@ -66,13 +68,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     (void)read_vm_areas(**kernel, tasks.front().struct_at).has_value();
   }
   const auto machines = read_virtual_machines(**kernel, modules, problems);
+  const VmmProcesses vmms(machines, problems.empty());
+  (void)visible_registers(**kernel, 0, vmms);
   if (const auto pages =
-          HostPages::open(**kernel, modules, machines, HostDetail::kSecure, problems)) {
+          HostPages::open(**kernel, modules, machines, vmms, HostDetail::kSecure, problems)) {
     Bytes page(kPageSize);
     const auto kinds = pages->kinds(480, 600);
     for (std::size_t i = 0; i < kinds.size(); i += 7)
       if (is_kept(kinds[i])) (void)pages->redact(480 + i, kinds[i], page);
   }
+  if (const auto pages = ProcessPages::open(**kernel, vmms)) (void)pages->classify(480, 600);
   for (std::size_t i = 0; i < std::min<std::size_t>(modules.size(), 4); ++i) {
     (void)read_module_symbols(**kernel, modules[i]);
     (void)read_module_types(**kernel, modules[i]).has_value();

@@ -1,5 +1,6 @@
 // The triage report keeps to its published schema, whatever the dump holds.
 #include "analyzer/commands.h"
+#include "analyzer/host_findings.h"
 #include "analyzer/triage.h"
 #include "tests/support/crafted_dump.h"
 #include "tests/support/damage.h"
@@ -130,6 +131,59 @@ TEST(TriageReport, TheSchemaRefusesWhatIsWrong) {
   refused("unknown reason", [](json& r) { r["partitions"][0]["memory"]["absent"]["lazy"] = 7; });
   refused("locked with a log", [](json& r) { r["partitions"][0]["locked"] = true; });
   refused("panic without a bucket", [](json& r) { r["partitions"][0]["crash"]["bucket"] = ""; });
+}
+
+// A dead host as its report has it: one VM's vCPUs on its CPUs, another's waiting, and memory that
+// failed.
+TEST(TriageReport, WhatTheHostKnowsOfItsGuestsIsTold) {
+  LinuxBuilder builder;
+  OpenedDump dump;
+  dump.partitions.push_back(linux_guest_image(builder));
+  json host = triage(dump, {})["partitions"][0];
+  host["role"] = "hypervisor";
+  const auto vcpu = [](int id, int pid, bool in_guest) {
+    return json{{"id", id},
+                {"pid", pid},
+                {"host_cpu", 0},
+                {"in_guest", in_guest},
+                {"registers", json::object()}};
+  };
+  const auto vm = [](const char* name, json cpus) {
+    return json{{"name", name},
+                {"uuid", ""},
+                {"pid", 70},
+                {"memory_bytes", 4096},
+                {"cpus", std::move(cpus)}};
+  };
+  host["vms"] = {vm("db", {vcpu(0, 71, true), vcpu(1, 72, false), vcpu(2, 0, false)}),
+                 vm("web", json::array({vcpu(0, 99, false)}))};
+  host["cpus"][0]["task"] = {{"pid", 71}, {"comm", "CPU 0/KVM"}};
+  json waiting = host["tasks"][0];
+  waiting["pid"] = 72, waiting["state"] = "D";
+  waiting["stack"] = {{{"address", "0x1"}, {"reliable", true}, {"symbol", "io_schedule"}}};
+  host["tasks"].push_back(waiting);
+  host["log"].push_back({{"time", 1.0}, {"level", 3}, {"text", "Memory failure: 0x1234: lost"}});
+  json db = host, web = host;
+  db.erase("vms"), web.erase("vms");
+  db["role"] = web["role"] = "guest";
+  db["name"] = "db", web["name"] = "web";
+  db["memory"]["absent"]["restricted"] = 8192;
+  db["findings"] = web["findings"] = json::array();
+
+  json partitions{host, db, web};
+  relate_host_and_guests(partitions);
+  EXPECT_EQ(partitions[0]["cpus"][0]["vcpu"]["vm"], "db");
+  EXPECT_EQ(partitions[0]["cpus"][0]["vcpu"]["in_guest"], true);
+  std::vector<std::string> rules;
+  for (const json& finding : partitions[1]["findings"]) rules.push_back(finding["rule"]);
+  EXPECT_THAT(rules,
+              testing::ElementsAre("host-died-in-vcpu", "vcpu-stuck-in-host", "restricted-memory"));
+  EXPECT_EQ(partitions[1]["findings"][1]["evidence"][0], "io_schedule");
+  EXPECT_THAT(partitions[1]["findings"][2]["evidence"][0].get<std::string>(), HasSubstr("0x1234"));
+  EXPECT_TRUE(partitions[2]["findings"].empty());
+  json report = triage(dump, {});
+  report["partitions"] = partitions;
+  EXPECT_VALID(report);
 }
 
 TEST(TriageReport, EveryFormNamesEveryPartitionAndNoEscape) {

@@ -61,7 +61,7 @@ struct Capture {
 
   Result<PipelineResult> write(const PageSource& source,
                                std::shared_ptr<const Sealer> sealer = nullptr,
-                               const PipelineOptions& options = {.threads = 2, .classify = {}}) {
+                               const PipelineOptions& options = {.threads = 2}) {
     auto partition = writer->begin_partition({.name = "guest"}, std::move(sealer), {}).value();
     Progress progress("test", 1);
     auto result = write_memory(source, *partition, options, progress);
@@ -122,15 +122,39 @@ TEST(Pipeline, AsksForTheClassOfEachStoredPage) {
   pages.text[3] = "kernel";
   pages.text[4] = "user";
   Capture capture;
-  const auto classify = [](std::uint64_t first, std::size_t count) {
-    std::vector<PageClass> classes(count, PageClass::kUser);
-    if (first <= 3 && 3 - first < count) classes[3 - first] = PageClass::kKernel;
-    return classes;
+  const auto mark = [](std::uint64_t first, std::size_t count) {
+    std::vector<PageMark> marks(count, {PageClass::kUser, {}});
+    if (first <= 3 && 3 - first < count) marks[3 - first].page_class = PageClass::kKernel;
+    if (first <= 5 && 5 - first < count) marks[5 - first].left_out = Absence::kFilteredClass;
+    return marks;
   };
-  ASSERT_THAT(capture.write(pages, nullptr, {.threads = 1, .classify = classify}), Succeeds());
+  pages.text[5] = "left out";
+  ASSERT_THAT(capture.write(pages, nullptr, {.threads = 1, .mark = mark}), Succeeds());
   const Image image = capture.image();
   EXPECT_EQ(image.memory->extent_at(PhysAddr{3 * kPageSize}).page_class, PageClass::kKernel);
   EXPECT_EQ(image.memory->extent_at(PhysAddr{4 * kPageSize}).page_class, PageClass::kUser);
+  const Extent left_out = image.memory->extent_at(PhysAddr{5 * kPageSize});
+  EXPECT_EQ(left_out.kind, Extent::Kind::kAbsent);
+  EXPECT_EQ(left_out.reason, Absence::kFilteredClass);
+  EXPECT_EQ(left_out.range.size, kPageSize);
+}
+
+TEST(Pipeline, WhatIsNotThereIsReplacedAsThePolicySays) {
+  FakePages pages({{PhysAddr{0}, 16 * kPageSize}});
+  pages.absent[3] = Absence::kUnreadable;
+  pages.absent[4] = Absence::kRestricted;
+  pages.absent[5] = Absence::kFilteredFree;
+  Capture capture;
+  const auto result = capture.write(
+      pages, nullptr,
+      {.threads = 1, .replacement = {RestrictedAction::kScrub, RestrictedAction::kSubstitute}});
+  ASSERT_THAT(result, Succeeds());
+  EXPECT_EQ(result->replaced_pages, 2u);
+  EXPECT_EQ(result->unreadable_pages, 0u);
+  const Image image = capture.image();
+  EXPECT_EQ(image.memory->extent_at(PhysAddr{3 * kPageSize}).kind, Extent::Kind::kZero);
+  EXPECT_EQ(page_text(image, 4), "hvdump: ");
+  EXPECT_EQ(image.memory->extent_at(PhysAddr{5 * kPageSize}).kind, Extent::Kind::kAbsent);
 }
 
 TEST(Pipeline, WhatCannotBeSealedIsNotWrittenInTheClear) {

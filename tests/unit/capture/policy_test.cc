@@ -132,6 +132,20 @@ TEST(Policy, RefusesWhatItDoesNotUnderstand) {
            {R"({"vms": [{"match": "*", "recipients": "age1"}]})", "not an array"},
            {R"({"vms": [{"match": "*", "recipients": [1]}]})", "not a string"},
            {R"({"vms": [{"match": "*", "recipients": ["age1qqq"]}]})", "vms[0]"},
+           {R"({"vms": [{"match": "*", "level": "most"}]})", "full, kernel or mini"},
+           {R"({"vms": [{"match": "*", "level": 3}]})", "full, kernel or mini"},
+           {R"({"vms": [{"match": "*", "restricted": [{"begin": 1, "size": 4096}]}]})",
+            "vms[0]: restricted[0]"},
+           {R"({"restricted": [{"begin": 0, "size": 4096, "action": "keep"}]})",
+            "\"action\" is not skip"},
+           {R"({"replace": {"poisoned": "skip"}})", "unknown member"},
+           {R"({"replace": {"unreadable": "keep"}})", "\"unreadable\" is not skip"},
+           {R"({"host_user": {"plaintext": true}})", "unknown member"},
+           {R"({"host_user": {"recipients": ["x"]}})", "host_user"},
+           {R"({"budget": {"max_size": 7}})", "max_size"},
+           {R"({"budget": {"max_size": "7Q"}})", "max_size"},
+           {R"({"budget": {"deadline": 0}})", "deadline"},
+           {R"({"budget": {"deadline": "1h"}})", "deadline"},
            {R"({"hypervisor": []})", "hypervisor"},
            {R"({"hypervisor": {"plaintext": true}})", "unknown member"},
            {R"({"hypervisor": {"level": "open"}})", "level"},
@@ -139,6 +153,28 @@ TEST(Policy, RefusesWhatItDoesNotUnderstand) {
            {R"({"hypervisor": {"recipients": ["x"]}})", "hypervisor"}}) {
     EXPECT_THAT(Policy::parse(c.text), FailsWith(ErrorCode::kInvalidArgument, c.why)) << c.text;
   }
+}
+
+TEST(Policy, LevelsReplacementsAndLimits) {
+  const auto policy = Policy::parse(R"({
+    "vms": [{"match": "*", "plaintext": true, "restricted": [{"begin": "0x1000", "size": 4096}]},
+            {"match": "db-*", "level": "mini", "restricted": [{"begin": 8192, "size": 4096,
+             "action": "scrub"}]},
+            {"match": "web-*", "level": "kernel"}],
+    "replace": {"unreadable": "scrub", "restricted": "substitute"},
+    "budget": {"max_size": "3G", "deadline": 600}})");
+  ASSERT_THAT(policy, Succeeds());
+  EXPECT_EQ(policy->for_guest("x", "").level, GuestLevel::kFull);
+  EXPECT_EQ(policy->for_guest("web-1", "").level, GuestLevel::kKernel);
+  const PartitionPolicy db = policy->for_guest("db-1", "");
+  EXPECT_EQ(db.level, GuestLevel::kMini);
+  ASSERT_EQ(db.restricted.size(), 2u);
+  EXPECT_EQ(db.restricted[1].action, RestrictedAction::kScrub);
+  EXPECT_EQ(policy->replacement().unreadable, RestrictedAction::kScrub);
+  EXPECT_EQ(policy->replacement().restricted, RestrictedAction::kSubstitute);
+  EXPECT_EQ(policy->limits().max_size, "3G");
+  EXPECT_EQ(policy->limits().deadline_seconds, 600u);
+  EXPECT_TRUE(policy->host_user().empty());
 }
 
 TEST(Policy, DeepNestingIsNoCrash) {

@@ -10,6 +10,7 @@ namespace {
 constexpr std::uint64_t kReserved = 1u << 14, kSlab = 1u << 9, kPoisoned = 1u << 21;
 constexpr std::uint64_t kPages = LinuxBuilder::kSize / kPageSize;
 constexpr std::uint64_t kAnyValue = 0x4142434445464748;
+constexpr std::uint64_t kPerCpuOffset = 0x100000;
 
 /// A host of 8 MiB: the image from 2 MiB on, two tasks, and struct pages that a test fills in.
 struct Host {
@@ -17,6 +18,8 @@ struct Host {
   VirtAddr map, caches, stack, task;
   Image image;
   std::unique_ptr<Kernel> kernel;
+  std::vector<VirtualMachine> machines;
+  bool machines_known = true;
 
   Host() {
     builder.symbol("_text", VirtAddr{LinuxBuilder::kText});
@@ -57,7 +60,23 @@ struct Host {
     image = builder.build();
     kernel = Kernel::open(image).value();
     std::vector<std::string> problems;
-    return HostPages::open(*kernel, {}, {}, detail, problems);
+    return HostPages::open(*kernel, {}, machines, VmmProcesses(machines, machines_known), detail,
+                           problems);
+  }
+  /// The only CPU, and the task it runs.
+  void cpu(VirtAddr current) {
+    builder.write_u64(builder.place(8, "__per_cpu_offset"), kPerCpuOffset);
+    const VirtAddr at = builder.place(8);
+    builder.symbol("current_task", VirtAddr{at.value - kPerCpuOffset}, 'D');
+    builder.write_u64(at, current.value);
+  }
+  void registers(std::initializer_list<std::pair<Reg, std::uint64_t>> values) {
+    image.registers.assign(1, {});
+    for (std::size_t i = 0; i < kRegCount; ++i)
+      image.registers[0].set(static_cast<Reg>(i), kAnyValue);
+    image.registers[0].set(Reg::kCs, 0x10);
+    for (const auto& [reg, value] : values) image.registers[0].set(reg, value);
+    kernel = Kernel::open(image).value();
   }
 };
 
@@ -111,7 +130,8 @@ TEST(HostPages, ObjectsByTheirCache) {
       EXPECT_EQ(kind(*pages, page), HostKind::kOtherObjects) << page;
   }
   std::vector<std::string> problems;
-  const auto full = HostPages::open(*host.kernel, {}, {}, HostDetail::kFull, problems);
+  const auto full = HostPages::open(*host.kernel, {}, {}, VmmProcesses(host.machines, true),
+                                    HostDetail::kFull, problems);
   ASSERT_THAT(full, Succeeds());
   EXPECT_EQ(kind(*full, 33), HostKind::kObjects);
   for (const std::uint64_t page : {31u, 32u, 34u})
@@ -148,6 +168,79 @@ TEST(HostPages, OfAStackOnlyWhatIsAliveAndTheKernels) {
     const bool live = at >= 0x800, user = at >= kPageSize - 168 && at < kPageSize - 40;
     EXPECT_EQ(page[at] != std::byte{0}, live && !user) << at;
   }
+}
+
+// A list of VMs that is cut off may lack the one that this process runs.
+TEST(HostPages, OfAStackThatMayBeAVmmsOnlyAddresses) {
+  Host host;
+  for (std::uint64_t page = 0; page < kPages; ++page) host.page(page, 0);
+  host.builder.write_u64(host.stack + 0x900, LinuxBuilder::kText + 0x1234);
+  host.builder.write_u64(host.stack + 0x908, host.stack.value + 0x930);
+  host.machines_known = false;
+  const auto pages = host.open();
+  ASSERT_THAT(pages, Succeeds());
+  const std::uint64_t number = host.number(host.stack);
+  Bytes page(kPageSize);
+  ASSERT_THAT(host.image.memory->read(LinuxBuilder::physical(host.stack), page), Succeeds());
+  pages->redact(number, HostKind::kStacks, page);
+  for (std::size_t at = 0; at < kPageSize; at += 8)
+    EXPECT_EQ(page[at] != std::byte{0}, at == 0x900 || at == 0x908) << at;
+}
+
+// The CPU may be at any place of it, or on another stack for now.
+TEST(HostPages, OfARunningTasksStackWhatItsCpuSays) {
+  Host host;
+  for (std::uint64_t page = 0; page < kPages; ++page) host.page(page, 0);
+  host.cpu(host.task);
+  host.builder.write_u32(host.task + 104, 1);  // on_cpu
+  ASSERT_THAT(host.open(), Succeeds());
+  const std::uint64_t number = host.number(host.stack);
+  const auto kept_from = [&]() -> std::size_t {
+    std::vector<std::string> problems;
+    const auto pages = HostPages::open(*host.kernel, {}, {}, VmmProcesses(host.machines, true),
+                                       HostDetail::kSecure, problems);
+    EXPECT_THAT(pages, Succeeds());
+    Bytes page(kPageSize, std::byte{0x77});
+    pages->redact(number, HostKind::kStacks, page);
+    std::size_t at = 0;
+    while (at < kPageSize && page[at] == std::byte{0}) at += 8;
+    return at;
+  };
+  host.registers({{Reg::kRsp, host.stack.value + 0x400}});
+  EXPECT_EQ(kept_from(), 0x400u);
+  host.registers({{Reg::kRsp, host.stack.value + 0x400}, {Reg::kCs, 0x33}});  // in user mode
+  EXPECT_EQ(kept_from(), kPageSize);
+  host.registers({{Reg::kRsp, 0xfffffe0000000100}});  // on a stack that nobody knows
+  EXPECT_EQ(kept_from(), kPageSize);
+}
+
+TEST(HostCpus, RegistersThatMayBeAProcesssAreNotSeen) {
+  Host host;
+  for (std::uint64_t page = 0; page < kPages; ++page) host.page(page, 0);
+  host.cpu(host.task);
+  const VirtAddr entry = VirtAddr{LinuxBuilder::kText} + 0x8000;
+  host.builder.symbol("__entry_text_start", entry);
+  host.builder.symbol("__entry_text_end", entry + 0x1000);
+  ASSERT_THAT(host.open(), Succeeds());
+  const auto seen = [&](bool known = true) {
+    return visible_registers(*host.kernel, 0, VmmProcesses(host.machines, known)).value();
+  };
+  const std::uint64_t inside = LinuxBuilder::kText + 0x100;
+  host.registers({{Reg::kRip, inside}});
+  EXPECT_EQ(seen().get(Reg::kR15), kAnyValue);
+  EXPECT_EQ(seen(false).get(Reg::kR15), std::nullopt);
+  EXPECT_EQ(seen(false).get(Reg::kRip), inside);
+  host.registers({{Reg::kRip, inside}, {Reg::kCs, 0x33}});
+  EXPECT_EQ(seen().get(Reg::kR15), std::nullopt);
+  EXPECT_EQ(seen().get(Reg::kRbp), std::nullopt);
+  // In the kernel already, but before it has put the registers away.
+  host.registers({{Reg::kRip, entry.value + 0x20}});
+  EXPECT_EQ(seen().get(Reg::kR15), std::nullopt);
+  EXPECT_EQ(seen().get(Reg::kRsp), kAnyValue);
+  host.registers({{Reg::kRip, inside}});
+  host.machines.emplace_back().mm = VirtAddr{kAnyValue};  // that of the task
+  EXPECT_EQ(seen().get(Reg::kR15), std::nullopt);
+  EXPECT_EQ(seen().get(Reg::kRbp), kAnyValue);
 }
 
 }  // namespace

@@ -1,0 +1,148 @@
+#include "guest/linux/process_pages.h"
+
+#include <algorithm>
+
+#include "guest/linux/vm_areas.h"
+
+namespace hvd::linux_guest {
+namespace {
+
+constexpr std::size_t kMaxOpenFiles = 1u << 20;
+constexpr std::size_t kMaxRoots = 1u << 16;  // remembered at a time
+
+struct Layout {
+  Member mm, files, table, capacity, descriptors, mapping;
+
+  static Result<Layout> from(const Types& types) {
+    Layout out;
+    out.mm = HVD_TRY(types.member("task_struct", "mm"));
+    out.files = HVD_TRY(types.member("task_struct", "files"));
+    out.table = HVD_TRY(types.member("files_struct", "fdt"));
+    out.capacity = HVD_TRY(types.member("fdtable", "max_fds"));
+    out.descriptors = HVD_TRY(types.member("fdtable", "fd"));
+    out.mapping = HVD_TRY(types.member("file", "f_mapping"));
+    return out;
+  }
+};
+
+using Set = std::unordered_set<std::uint64_t>;
+
+bool overlap(const Set& a, const Set& b) {
+  return std::any_of(a.begin(), a.end(), [&](std::uint64_t each) { return b.contains(each); });
+}
+
+}  // namespace
+
+// What one process, or several, lead to.
+struct ProcessPages::Survey {
+  Set anonymous, files, shared;  // shared: those of `files` that it may write to for others to see
+
+  static Result<Survey> of(const Kernel& kernel, const Layout& layout, const ProcessPages& pages,
+                           VirtAddr mm) {
+    Survey out;
+    const std::vector<VmArea> areas = HVD_TRY(read_vm_areas(kernel, mm));
+    for (const VmArea& area : areas) {
+      if (area.has_private_pages()) out.anonymous.insert(pages.root_of(area.anon_vma.value));
+      if (area.file.value == 0) continue;
+      const std::uint64_t mapping = HVD_TRY(kernel.field(area.file, layout.mapping));
+      out.files.insert(mapping);
+      if (area.shared()) out.shared.insert(mapping);
+    }
+    return out;
+  }
+  void add(const Survey& other) {
+    anonymous.insert(other.anonymous.begin(), other.anonymous.end());
+    files.insert(other.files.begin(), other.files.end());
+    shared.insert(other.shared.begin(), other.shared.end());
+  }
+  // Disk images and the like, which need not be mapped.
+  Result<void> add_open_files(const Kernel& kernel, const Layout& layout, VirtAddr task) {
+    const VirtAddr files_at{HVD_TRY(kernel.field(task, layout.files))};
+    if (files_at.value == 0) return {};
+    const VirtAddr table{HVD_TRY(kernel.field(files_at, layout.table))};
+    const std::uint64_t count = HVD_TRY(kernel.field(table, layout.capacity));
+    const VirtAddr descriptors{HVD_TRY(kernel.field(table, layout.descriptors))};
+    if (count > kMaxOpenFiles) return Error{ErrorCode::kCorrupt, "a VMM has too many open files"};
+    for (std::uint64_t i = 0; i < count; ++i) {
+      const VirtAddr file{HVD_TRY(kernel.memory().read_u64(descriptors + i * 8))};
+      if (file.value == 0) continue;
+      files.insert(HVD_TRY(kernel.field(file, layout.mapping)));
+    }
+    return {};
+  }
+};
+
+Result<ProcessPages> ProcessPages::open(const Kernel& kernel, const VmmProcesses& vmms) {
+  if (!vmms.complete())
+    return Error{ErrorCode::kNotFound, "which processes run VMs is not known for sure"};
+  const Types& types = *HVD_TRY(kernel.need_types());
+  const Layout layout = HVD_TRY(Layout::from(types));
+  const PageStructs structs = HVD_TRY(PageStructs::open(kernel));
+  const Member root = HVD_TRY(types.member("anon_vma", "root"));
+  ProcessPages out(kernel, structs, root);
+  std::vector<std::string> problems;
+  const std::vector<Task> tasks = read_tasks(kernel, problems);
+  if (!problems.empty()) return Error{ErrorCode::kCorrupt, problems.front()};
+
+  Survey tenants;
+  std::vector<Survey> others;
+  Set seen;
+  for (const Task& task : tasks) {
+    const std::uint64_t mm = HVD_TRY(kernel.field(task.struct_at, layout.mm));
+    const bool is_vmm = vmms.may_include(mm);
+    if (is_vmm) HVD_TRY(tenants.add_open_files(kernel, layout, task.struct_at));
+    if (mm == 0 || !seen.insert(mm).second) continue;
+    auto survey = Survey::of(kernel, layout, out, VirtAddr{mm});
+    if (!survey && is_vmm) return survey.error();  // then nothing can be told from its memory
+    if (!survey) continue;
+    if (is_vmm) tenants.add(*survey);
+    else others.push_back(std::move(*survey));
+  }
+  // Whoever shares memory with a VMM, or with one that does.
+  for (bool again = true; again;) {
+    again = false;
+    for (auto each = others.begin(); each != others.end();) {
+      if (!overlap(each->shared, tenants.shared) && !overlap(each->anonymous, tenants.anonymous)) {
+        ++each;
+        continue;
+      }
+      tenants.add(*each);
+      each = others.erase(each);
+      again = true;
+    }
+  }
+  for (const Survey& each : others) {
+    out.anonymous_.insert(each.anonymous.begin(), each.anonymous.end());
+    for (const std::uint64_t file : each.files)
+      if (!tenants.files.contains(file)) out.files_.insert(file);
+  }
+  out.anonymous_.erase(0);
+  out.files_.erase(0);
+  return out;
+}
+
+std::uint64_t ProcessPages::root_of(std::uint64_t anon_vma) const {
+  const std::lock_guard lock(*mutex_);
+  const auto known = roots_.find(anon_vma);
+  if (known != roots_.end()) return known->second;
+  if (roots_.size() >= kMaxRoots) roots_.clear();
+  const auto root = kernel_->field(VirtAddr{anon_vma}, root_);
+  return roots_[anon_vma] = root ? *root : 0;
+}
+
+std::vector<std::optional<PageClass>> ProcessPages::classify(std::uint64_t first,
+                                                             std::size_t count) const {
+  std::vector<std::optional<PageClass>> out(count);
+  const std::vector<PageFacts> pages = pages_.read(first, count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const PageFacts& page = pages[i];
+    if (page.poisoned) continue;
+    if (page.use == PageUse::kAnonymous && anonymous_.contains(root_of(page.mapping)))
+      out[i] = PageClass::kUser;
+    else if (page.use == PageUse::kFile && files_.contains(page.mapping))
+      out[i] = PageClass::kPageCache;
+  }
+  return out;
+}
+
+}  // namespace hvd::linux_guest
