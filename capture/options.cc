@@ -50,7 +50,7 @@ Result<Policy> build_policy(const CaptureOptions& options) {
     if (name == kHostUserName) return policy.add_host_user_recipient(std::move(recipient));
     PolicyRule rule;
     rule.match = name;
-    rule.policy.recipients.push_back(std::move(recipient));
+    rule.recipients.push_back(std::move(recipient));
     policy.add(std::move(rule));
   };
   for (const std::string& text : options.recipients) {
@@ -70,7 +70,7 @@ Result<Policy> build_policy(const CaptureOptions& options) {
   for (const std::string& name : options.stateless) {
     PolicyRule rule;
     rule.match = name;
-    rule.policy.stateless = true;
+    rule.stateless = true;
     policy.add(std::move(rule));
   }
   return policy;

@@ -45,11 +45,12 @@ Result<bool> flag(const json& object, const char* name, const std::string& where
   return at->get<bool>();
 }
 
-Result<format::Codec> parse_codec(const json& object, const std::string& where) {
+Result<std::optional<format::Codec>> parse_codec(const json& object, const std::string& where) {
   const auto at = object.find("compression");
-  if (at == object.end() || *at == "zstd") return format::Codec::kZstd;
-  if (*at == "lz4") return format::Codec::kLz4;
-  if (*at == "none") return format::Codec::kNone;
+  if (at == object.end()) return std::optional<format::Codec>();
+  if (*at == "zstd") return std::optional(format::Codec::kZstd);
+  if (*at == "lz4") return std::optional(format::Codec::kLz4);
+  if (*at == "none") return std::optional(format::Codec::kNone);
   return wrong(where + ": \"compression\" is not zstd, lz4 or none");
 }
 
@@ -112,24 +113,26 @@ Result<PolicyRule> parse_rule(const json& object, const std::string& where) {
   if (match == object.end() || !match->is_string()) return wrong(where + " has no \"match\"");
   rule.match = match->get<std::string>();
   if (object.contains("recipients"))
-    rule.policy.recipients = HVD_TRY(parse_recipients(object["recipients"], where));
-  rule.policy.stateless = HVD_TRY(flag(object, "stateless", where));
-  rule.policy.plaintext = HVD_TRY(flag(object, "plaintext", where));
-  rule.policy.codec = HVD_TRY(parse_codec(object, where));
+    rule.recipients = HVD_TRY(parse_recipients(object["recipients"], where));
+  rule.stateless = HVD_TRY(flag(object, "stateless", where));
+  rule.plaintext = HVD_TRY(flag(object, "plaintext", where));
+  rule.codec = HVD_TRY(parse_codec(object, where));
   if (const auto priority = object.find("priority"); priority != object.end()) {
     if (!priority->is_number_integer() || *priority < -1000 || *priority > 1000)
       return wrong(where + ": \"priority\" is no number from -1000 to 1000");
-    rule.policy.priority = priority->get<int>();
+    rule.priority = priority->get<int>();
   }
   if (const auto note = object.find("note"); note != object.end()) {
     if (!note->is_string()) return wrong(where + ": \"note\" is not a string");
-    rule.policy.note = note->get<std::string>();
+    rule.note = note->get<std::string>();
   }
-  const json level = object.value("level", json("full"));
-  if (level == "kernel") rule.policy.level = GuestLevel::kKernel;
-  else if (level == "mini") rule.policy.level = GuestLevel::kMini;
-  else if (level != "full") return wrong(where + ": \"level\" is not full, kernel or mini");
-  rule.policy.restricted = HVD_TRY(parse_ranges(object, where));
+  if (const auto level = object.find("level"); level != object.end()) {
+    if (*level == "full") rule.level = GuestLevel::kFull;
+    else if (*level == "kernel") rule.level = GuestLevel::kKernel;
+    else if (*level == "mini") rule.level = GuestLevel::kMini;
+    else return wrong(where + ": \"level\" is not full, kernel or mini");
+  }
+  rule.restricted = HVD_TRY(parse_ranges(object, where));
   return rule;
 }
 
@@ -200,21 +203,14 @@ PartitionPolicy Policy::for_guest(const std::string& name, const std::string& uu
   PartitionPolicy out;
   for (const PolicyRule& rule : rules_) {
     if (!matches(rule, name, uuid)) continue;
-    std::vector<Recipient> recipients = std::move(out.recipients);
-    recipients.insert(recipients.end(), rule.policy.recipients.begin(),
-                      rule.policy.recipients.end());
-    const bool stateless = out.stateless || rule.policy.stateless;
-    const bool plaintext = out.plaintext || rule.policy.plaintext;
-    const int priority = rule.policy.priority != 0 ? rule.policy.priority : out.priority;
-    std::vector<RestrictedRange> restricted = std::move(out.restricted);
-    restricted.insert(restricted.end(), rule.policy.restricted.begin(),
-                      rule.policy.restricted.end());
-    out = rule.policy;
-    out.restricted = std::move(restricted);
-    out.priority = priority;
-    out.recipients = std::move(recipients);
-    out.stateless = stateless;
-    out.plaintext = plaintext;
+    out.recipients.insert(out.recipients.end(), rule.recipients.begin(), rule.recipients.end());
+    out.restricted.insert(out.restricted.end(), rule.restricted.begin(), rule.restricted.end());
+    out.stateless = out.stateless || rule.stateless;
+    out.plaintext = out.plaintext || rule.plaintext;
+    out.note = rule.note.value_or(out.note);
+    out.codec = rule.codec.value_or(out.codec);
+    out.priority = rule.priority.value_or(out.priority);
+    out.level = rule.level.value_or(out.level);
   }
   // A recipient always wins over plaintext: sealing what may be open harms nobody.
   if (!out.recipients.empty()) out.plaintext = false;

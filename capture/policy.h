@@ -40,10 +40,17 @@ struct Limits {
   unsigned deadline_seconds = 0;  // from its beginning
 };
 
-/// One rule of the policy file or the command line.
+/// One rule of the policy file or the command line: what it says of the guests it matches.
 struct PolicyRule {
   std::string match;  // a partition's name, its uuid, or a glob of either; "*" for every guest
-  PartitionPolicy policy;
+  std::vector<Recipient> recipients;
+  bool stateless = false;
+  bool plaintext = false;
+  std::vector<RestrictedRange> restricted;
+  std::optional<std::string> note;
+  std::optional<format::Codec> codec;
+  std::optional<int> priority;
+  std::optional<GuestLevel> level;
 };
 
 class Policy {
@@ -58,7 +65,8 @@ class Policy {
   }
   void add_host_user_recipient(Recipient recipient) { host_user_.push_back(std::move(recipient)); }
 
-  /// All rules that match, in order: recipients add up; the rest is as the last rule says it.
+  /// All rules that match, in order: recipients and restricted ranges add up, stateless and
+  /// plaintext hold once one says so, and the rest is as the last one says that says anything of it.
   PartitionPolicy for_guest(const std::string& name, const std::string& uuid) const;
   const PartitionPolicy& for_hypervisor() const { return hypervisor_; }
   HypervisorLevel hypervisor_level() const { return level_; }

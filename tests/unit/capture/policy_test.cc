@@ -160,12 +160,13 @@ TEST(Policy, LevelsReplacementsAndLimits) {
     "vms": [{"match": "*", "plaintext": true, "restricted": [{"begin": "0x1000", "size": 4096}]},
             {"match": "db-*", "level": "mini", "restricted": [{"begin": 8192, "size": 4096,
              "action": "scrub"}]},
-            {"match": "web-*", "level": "kernel"}],
+            {"match": "web-*", "level": "kernel"}, {"match": "*", "priority": 3}],
     "replace": {"unreadable": "scrub", "restricted": "substitute"},
     "budget": {"max_size": "3G", "deadline": 600}})");
   ASSERT_THAT(policy, Succeeds());
   EXPECT_EQ(policy->for_guest("x", "").level, GuestLevel::kFull);
   EXPECT_EQ(policy->for_guest("web-1", "").level, GuestLevel::kKernel);
+  EXPECT_EQ(policy->for_guest("web-1", "").priority, 3);
   const PartitionPolicy db = policy->for_guest("db-1", "");
   EXPECT_EQ(db.level, GuestLevel::kMini);
   ASSERT_EQ(db.restricted.size(), 2u);
