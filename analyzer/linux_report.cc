@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "analyzer/report_pieces.h"
 #include "base/text.h"
-#include "guest/x86_64/disassemble.h"
 
 namespace hvd {
 namespace {
@@ -11,51 +11,12 @@ namespace {
 using namespace linux_guest;
 using nlohmann::json;
 
-constexpr std::uint64_t kCodeBefore = 42;  // bytes before RIP, as the kernel's own "Code:" line
-constexpr std::uint64_t kCodeAfter = 22;
-constexpr std::uint64_t kMaxFunction = 64u << 10;
 constexpr std::size_t kMaxReportedTasks = 20000;
 
 // To the microsecond, as the kernel prints it.
 double seconds(std::uint64_t ns) {
   const std::uint64_t us = ns / 1000;
   return static_cast<double>(us) / 1e6;
-}
-
-json registers_json(const Registers& registers) {
-  json out = json::object();
-  for (std::size_t i = 0; i < kRegCount; ++i) {
-    const auto reg = static_cast<Reg>(i);
-    if (const auto value = registers.get(reg)) out[std::string(name_of(reg))] = hex(*value);
-  }
-  return out;
-}
-
-// Instructions around `rip`. Their lengths vary, so only from the beginning of the function is it
-// certain where those before `rip` begin; where no function is known, they are not shown.
-json code_json(const LinuxGuest& guest, VirtAddr rip) {
-  const VirtualMemory& memory = guest.kernel().memory();
-  const auto symbol = guest.symbolizer().at(rip);
-  std::uint64_t before = symbol && symbol->offset <= kMaxFunction ? symbol->offset : 0;
-  std::uint64_t after = kCodeAfter;
-  // The function may end with its page, and the next one need not be mapped.
-  if (!memory.read_bytes(rip, after)) after = std::min(after, kPageSize - rip.value % kPageSize);
-  auto bytes = memory.read_bytes(rip - before, before + after);
-  if (!bytes) before = 0, bytes = memory.read_bytes(rip, after);
-  json out = json::array();
-  if (!bytes) return out;
-  auto code = disassemble(rip - before, *bytes, bytes->size());
-  const auto is_rip = [rip](const Instruction& i) { return i.address == rip; };
-  if (code && std::none_of(code->begin(), code->end(), is_rip)) {
-    code = disassemble(rip, ByteView(*bytes).subspan(before), after);
-  }
-  if (!code) return out;
-  for (const Instruction& i : *code) {
-    if (i.address < rip && rip - i.address > kCodeBefore) continue;
-    out.push_back(
-        {{"address", hex(i.address.value)}, {"bytes", hex_bytes(i.bytes)}, {"text", i.text}});
-  }
-  return out;
 }
 
 json cpu_json(LinuxGuest& guest, unsigned cpu, const Stack& stack) {
@@ -69,7 +30,15 @@ json cpu_json(LinuxGuest& guest, unsigned cpu, const Stack& stack) {
     out["task"] = nullptr;
   }
   out["stack"] = guest.stack_json(stack);
-  out["code"] = registers ? code_json(guest, VirtAddr{(*registers)[Reg::kRip]}) : json::array();
+  out["code"] = json::array();
+  if (registers) {
+    const VirtAddr rip{(*registers)[Reg::kRip]};
+    const auto symbol = guest.symbolizer().at(rip);
+    const auto read = [&](VirtAddr at, std::size_t size) {
+      return kernel.memory().read_bytes(at, size);
+    };
+    out["code"] = code_json(read, rip, symbol ? symbol->offset : 0);
+  }
   return out;
 }
 

@@ -4,6 +4,7 @@
 
 #include "analyzer/host_findings.h"
 #include "analyzer/linux_report.h"
+#include "analyzer/windows_report.h"
 #include "base/json.h"
 #include "base/text.h"
 
@@ -147,6 +148,10 @@ void report_guest(const Image& image, const TriageOptions& options, bool with_vm
     // A hypervisor image has no memory of its VMs: those are partitions beside it.
     if (!with_vms || image.role == Role::kHypervisor) return;
     for (const Image& vm : (*guest)->vm_images()) report_partition(vm, options, false, vms);
+    return;
+  }
+  if (auto windows = WindowsGuest::open(image, options.symbols)) {
+    report_windows(**windows, told, partition);
     return;
   }
   add_finding(partition, "warning", "os-unknown",

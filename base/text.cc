@@ -65,6 +65,38 @@ std::optional<Bytes> from_hex(std::string_view text) {
   return out;
 }
 
+std::string from_utf16(ByteView text) {
+  std::string out;
+  for (std::size_t i = 0; i + 1 < text.size(); i += 2) {
+    const unsigned unit =
+        std::to_integer<unsigned>(text[i]) | std::to_integer<unsigned>(text[i + 1]) << 8;
+    if (unit == 0) break;
+    if (unit < 0x80) {
+      out += static_cast<char>(unit);
+    } else if (unit < 0x800) {
+      out += static_cast<char>(0xc0 | unit >> 6);
+      out += static_cast<char>(0x80 | (unit & 0x3f));
+    } else if (unit < 0xd800 || unit >= 0xe000) {
+      out += static_cast<char>(0xe0 | unit >> 12);
+      out += static_cast<char>(0x80 | (unit >> 6 & 0x3f));
+      out += static_cast<char>(0x80 | (unit & 0x3f));
+    } else {
+      out += '?';  // beyond the basic plane: no name of a driver is
+    }
+  }
+  return out;
+}
+
+std::string stable_name(std::string_view prefix, const std::vector<std::string>& parts) {
+  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (const std::string& part : parts) {
+    for (const char c : part) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+    hash = (hash ^ 0xff) * 0x100000001b3;
+  }
+  const std::string digits = hex(hash).substr(2);
+  return std::string(prefix) + "-" + std::string(16 - digits.size(), '0') + digits;
+}
+
 std::string human_size(std::uint64_t bytes) {
   static constexpr std::array<const char*, 5> kUnits{"KiB", "MiB", "GiB", "TiB", "PiB"};
   if (bytes < 1024) return std::to_string(bytes) + " bytes";

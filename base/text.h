@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/bytes.h"
 
@@ -19,8 +20,15 @@ std::string hex_bytes(ByteView bytes);
 /// odd.
 std::optional<Bytes> from_hex(std::string_view text);
 
+/// UTF-16 (little-endian) up to a NUL as UTF-8; what is no character, or lies beyond the basic
+/// plane, becomes '?'.
+std::string from_utf16(ByteView text);
+
 /// "1.5 GiB", "12 KiB", "17 bytes".
 std::string human_size(std::uint64_t bytes);
+
+/// A name that is the same wherever the parts are: "PREFIX-" and 16 hexadecimal digits.
+std::string stable_name(std::string_view prefix, const std::vector<std::string>& parts);
 
 /// The string with control characters (escape sequences too) and invalid UTF-8 replaced by '?';
 /// tabs and, when asked, newlines stay. Guest memory is hostile, and a terminal obeys what it

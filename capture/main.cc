@@ -1,5 +1,6 @@
 // hvdump-capture: writes dumps.
 #include "base/command_line.h"
+#include "capture/import_command.h"
 #include "capture/machine_command.h"
 #include "capture/qemu_command.h"
 #include "capture/receive_command.h"
@@ -12,6 +13,7 @@ int main(int argc, char** argv) {
   hvd::CommandOutcome outcome = hvd::ExitCode::kDone;
   hvd::add_qemu_command(app, outcome);
   hvd::add_machine_command(app, outcome);
+  hvd::add_import_command(app, outcome);
   hvd::add_receive_command(app, outcome);
   return hvd::run_command_line(app, argc, argv, outcome);
 }

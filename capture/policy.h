@@ -66,7 +66,8 @@ class Policy {
   void add_host_user_recipient(Recipient recipient) { host_user_.push_back(std::move(recipient)); }
 
   /// All rules that match, in order: recipients and restricted ranges add up, stateless and
-  /// plaintext hold once one says so, and the rest is as the last one says that says anything of it.
+  /// plaintext hold once one says so, and the rest is as the last one says that says anything of
+  /// it.
   PartitionPolicy for_guest(const std::string& name, const std::string& uuid) const;
   const PartitionPolicy& for_hypervisor() const { return hypervisor_; }
   HypervisorLevel hypervisor_level() const { return level_; }

@@ -12,6 +12,8 @@ struct ExtractOptions {
   std::string dump;
   std::string partition;
   std::string output;
+  std::string dump_type;             // of format dmp
+  std::vector<std::string> symbols;  // places with PDBs
   std::string format = "elf";
   std::string signer;
   std::vector<std::string> identities;

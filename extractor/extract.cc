@@ -11,7 +11,10 @@
 #include "extractor/linux_core.h"
 #include "extractor/merged_memory.h"
 #include "extractor/vmm_image.h"
+#include "extractor/windows_dump.h"
 #include "formats/hvd/dump.h"
+#include "formats/imported_file.h"
+#include "formats/memory_file.h"
 
 namespace hvd {
 namespace {
@@ -90,10 +93,10 @@ Result<void> write_core(const Image& image, const std::string& output, const std
 Result<void> write_raw(const Image& image, const std::string& output, const std::string& input,
                        std::vector<std::string>& damage) {
   OutputFile file = HVD_TRY(OutputFile::create(output, input));
-  const auto pieces = elf::readable_pieces(*image.memory);
+  const auto pieces = readable_pieces(*image.memory);
   Progress progress("Extracting " + printable(image.name), total_size(pieces));
   for (const PhysRange& piece : pieces) {
-    HVD_TRY(elf::copy_memory(*image.memory, piece, file, piece.begin.value, progress, damage));
+    HVD_TRY(copy_memory(*image.memory, piece, file, piece.begin.value, progress, damage));
   }
   const auto& ranges = image.memory->ranges();
   HVD_TRY(file.resize(ranges.empty() ? 0 : ranges.back().begin.value + ranges.back().size));
@@ -102,21 +105,37 @@ Result<void> write_raw(const Image& image, const std::string& output, const std:
   return file.commit();
 }
 
+Result<std::optional<WindowsDumpType>> parse_dump_type(const ExtractOptions& options) {
+  if (options.format != "dmp") {
+    if (options.dump_type.empty()) return std::optional<WindowsDumpType>();
+    return Error{ErrorCode::kInvalidArgument, "--dmp-type goes with --format dmp"};
+  }
+  constexpr std::pair<std::string_view, WindowsDumpType> kTypes[] = {
+      {"", WindowsDumpType::kBitmap},
+      {"full", WindowsDumpType::kFull},
+      {"bitmap", WindowsDumpType::kBitmap},
+      {"kernel", WindowsDumpType::kKernel},
+      {"triage", WindowsDumpType::kTriage}};
+  for (const auto& [name, type] : kTypes)
+    if (options.dump_type == name) return std::optional(type);
+  return Error{ErrorCode::kInvalidArgument,
+               "--dmp-type " + options.dump_type + ": expected full, bitmap, kernel or triage"};
+}
+
 }  // namespace
 
 CommandOutcome run_partition(const ExtractOptions& options) {
-  if (options.format != "elf" && options.format != "raw") {
-    return Error{ErrorCode::kUnsupported,
-                 "format " + options.format + " is not supported; use elf or raw"};
-  }
+  const std::optional<WindowsDumpType> dump_type = HVD_TRY(parse_dump_type(options));
   const Keyring keys = HVD_TRY(Keyring::load(options.identities, options.passphrases));
   const std::vector<PageClass> classes = HVD_TRY(parse_classes(options.classes));
   const format::Dump dump = HVD_TRY(format::Dump::open(options.dump));
   const format::DumpPartition* partition = HVD_TRY(dump.find(options.partition));
   std::shared_ptr<const Opener> opener = HVD_TRY(dump.unlock(*partition, keys));
   if (opener && !classes.empty()) opener = std::make_shared<LimitedOpener>(opener, classes);
-  const Image image = HVD_TRY(dump.image(*partition, opener));
-  HVD_TRY(need_memory(*partition, image));
+  Image whole = HVD_TRY(dump.image(*partition, opener));
+  HVD_TRY(need_memory(*partition, whole));
+  // As raw bytes, a file in a partition is that file.
+  const Image image = options.format == "raw" ? std::move(whole) : opened_file(std::move(whole));
   std::vector<std::string> problems = image.problems;
   if (partition->state == PartitionState::kIncomplete)
     problems.push_back("incomplete: " + partition->reason);
@@ -129,7 +148,12 @@ CommandOutcome run_partition(const ExtractOptions& options) {
     HVD_TRY(write_raw(image, options.output, options.dump, problems));
     return tell(image.name, problems);
   }
-  HVD_TRY(write_core(image, options.output, options.dump, problems));
+  if (dump_type) {
+    HVD_TRY(write_windows_dump(image, *dump_type, options.symbols, options.output, options.dump,
+                               problems));
+  } else {
+    HVD_TRY(write_core(image, options.output, options.dump, problems));
+  }
   return tell(image.name, problems);
 }
 
@@ -236,8 +260,14 @@ void add_extract_commands(CLI::App& app, CommandOutcome& outcome) {
       add("hypervisor", "Write the hypervisor image: no tenant's memory", run_hypervisor);
   auto* partition = add("partition", "Write one partition for a debugger", run_partition);
   partition->add_option("name", options->partition, "The partition")->required();
-  partition->add_option("--format", options->format, "elf (gdb, crash, drgn) or raw")
+  partition
+      ->add_option("--format", options->format,
+                   "elf (gdb, crash, drgn), dmp (WinDbg: Windows guests) or raw")
       ->check(CLI::IsMember({"elf", "raw", "dmp"}));
+  partition->add_option("--dmp-type", options->dump_type,
+                        "Of dmp: full, bitmap (default), kernel, or triage");
+  partition->add_option("--symbols", options->symbols,
+                        "Folder, symbol store or file with PDBs, for dmp (may repeat)");
   partition->add_flag("--vmm", options->vmm,
                       "The VMM's own memory instead, as a core of that process (gdb)");
   partition->add_option("--class", options->classes, "Only these page classes")->delimiter(',');

@@ -6,6 +6,7 @@
 #include "extractor/gdb_script.h"
 #include "formats/elf_core/layout.h"
 #include "formats/elf_core/notes.h"
+#include "formats/memory_file.h"
 #include "guest/linux/crash.h"
 #include "guest/linux/kernel.h"
 #include "guest/linux/tasks.h"
@@ -90,7 +91,7 @@ void plain_loads(const std::vector<PhysRange>& pieces, std::vector<LoadSegment>&
 
 GuestCore plan_guest_core(const Image& image, const std::string& output) {
   GuestCore core;
-  core.plan.pieces = elf::readable_pieces(*image.memory);
+  core.plan.pieces = readable_pieces(*image.memory);
   const auto kernel = Kernel::open(image);
   if (!kernel) {
     core.problems.push_back(
@@ -130,7 +131,7 @@ GuestCore plan_guest_core(const Image& image, const std::string& output) {
 
 GuestCore plan_process_core(const Image& image) {
   GuestCore core;
-  core.plan.pieces = elf::readable_pieces(*image.memory);
+  core.plan.pieces = readable_pieces(*image.memory);
   for (const PhysRange& piece : core.plan.pieces)
     core.plan.loads.push_back({piece, piece.begin.value, 0});
   for (const Registers& registers : image.registers)

@@ -6,9 +6,15 @@
 #include "formats/elf_core/reader.h"
 #include "formats/hvd/dump.h"
 #include "formats/import/kdumpfile.h"
+#include "formats/imported_file.h"
+#include "formats/windows_dump/reader.h"
 
 namespace hvd {
 namespace {
+
+constexpr std::string_view kElfMagic =
+    "\x7f"
+    "ELF";
 
 std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
@@ -25,12 +31,12 @@ Result<OpenedDump> open_hvd(const std::string& path, const KeyProvider& keys,
     const format::DumpPartition* partition = HVD_TRY(dump.find(only));
     const auto opener = HVD_TRY(dump.unlock(*partition, keys));
     Image image = HVD_TRY(dump.image(*partition, opener));
-    out.partitions.push_back(std::move(image));
+    out.partitions.push_back(opened_file(std::move(image)));
     return out;
   }
   for (const format::DumpPartition& partition : dump.partitions()) {
     auto image = dump.image(partition, keys);
-    if (image) out.partitions.push_back(std::move(*image));
+    if (image) out.partitions.push_back(opened_file(std::move(*image)));
     else out.problems.push_back(image.error().message);
   }
   return out;
@@ -48,12 +54,14 @@ Result<OpenedDump> open_dump(const std::string& path, const KeyProvider& keys,
   if (std::memcmp(magic.data(), format::kFileMagic.data(), format::kFileMagic.size()) == 0) {
     return open_hvd(path, keys, only);
   }
-  auto image = std::memcmp(magic.data(),
-                           "\x7f"
-                           "ELF",
-                           4) == 0
-                   ? elf::open_core(source, base_name(path))
-                   : open_kdumpfile(path, base_name(path));
+  const auto open_one = [&]() -> Result<Image> {
+    if (std::memcmp(magic.data(), kElfMagic.data(), kElfMagic.size()) == 0)
+      return elf::open_core(source, base_name(path));
+    if (windows::is_windows_dump(std::as_bytes(std::span(magic))))
+      return windows::open_windows_dump(source, base_name(path));
+    return open_kdumpfile(path, base_name(path));
+  };
+  auto image = open_one();
   if (!image) return std::move(image).error().in(path);
   if (!only.empty() && only != image->name) {
     return Error{ErrorCode::kNotFound,

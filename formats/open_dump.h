@@ -18,9 +18,9 @@ struct OpenedDump {
   std::vector<Image> partitions;
 };
 
-/// .hvd, ELF core, or whatever libkdumpfile reads; the latter two give one partition named after
-/// the file. With `only` (not empty) just that partition of an .hvd, unlocked or failing with the
-/// reason (kSealed, kAuthentication).
+/// .hvd, ELF core, Windows dump, or whatever libkdumpfile reads; all but the first give one
+/// partition named after the file. With `only` (not empty) just that partition of an .hvd, unlocked
+/// or failing with the reason (kSealed, kAuthentication).
 Result<OpenedDump> open_dump(const std::string& path, const KeyProvider& keys,
                              const std::string& only);
 

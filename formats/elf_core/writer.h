@@ -23,17 +23,9 @@ struct CorePlan {
   std::vector<Note> notes;
 };
 
-/// The pieces of `memory` that can be read: ranges without what is absent, sealed or lost.
-std::vector<PhysRange> readable_pieces(const PhysicalMemory& memory);
-
 /// Writes the file; zero memory stays a hole in it. Memory that turns out damaged on the way reads
 /// as zero and is told in `damage`. Requires at most 2^32 - 1 loads.
 Result<void> write_core(const CorePlan& plan, const PhysicalMemory& memory, OutputFile& file,
                         Progress& progress, std::vector<std::string>& damage);
-
-/// Copies [range] of `memory` to `file` from `offset` on, leaving holes where it is zero.
-Result<void> copy_memory(const PhysicalMemory& memory, PhysRange range, OutputFile& file,
-                         std::uint64_t offset, Progress& progress,
-                         std::vector<std::string>& damage);
 
 }  // namespace hvd::elf

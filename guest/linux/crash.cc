@@ -146,15 +146,9 @@ std::vector<std::string> bucket_frames(const Stack& stack, const Symbolizer& sym
 }
 
 std::string bucket_name(const Crash& crash, const std::vector<std::string>& frames) {
-  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-  const auto add = [&hash](std::string_view text) {
-    for (char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-    hash = (hash ^ 0xff) * 0x100000001b3;
-  };
-  add(crash.kind);
-  for (const std::string& frame : frames) add(frame);
-  std::string digits = hex(hash).substr(2);
-  return "linux-" + std::string(16 - digits.size(), '0') + digits;
+  std::vector<std::string> parts{crash.kind};
+  parts.insert(parts.end(), frames.begin(), frames.end());
+  return stable_name("linux", parts);
 }
 
 }  // namespace hvd::linux_guest

@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "decrypt/age.h"
+#include "formats/windows_dump/triage_writer.h"
 #include "tests/fuzz/fuzz_guest.h"
 #include "tests/fuzz/fuzz_keys.h"
 #include "tests/support/crafted_dump.h"
@@ -79,6 +80,46 @@ void elf_seeds() {
   seed("elf_notes", "prstatus_qemu", notes);
 }
 
+// Headers with a page or two behind them: the writers' files are padded to 16 MiB.
+void windows_seeds() {
+  using namespace hvd::windows;
+  Header64 header{};
+  std::memcpy(header.signature, kHeaderSignature.data(), sizeof header.signature);
+  header.machine = kMachineAmd64;
+  header.directory_table_base = 0x1000;
+  header.debugger_data = 0xfffff80000008000;
+  Registers registers;
+  registers.set(Reg::kRip, 0xfffff80000001000);
+  const Context64 context = context_of(registers);
+  std::memcpy(header.context, &context, sizeof context);
+  TriagePlan plan;
+  plan.header = header;
+  plan.debugger_data = Bytes(0x380);
+  plan.stack_at = VirtAddr{0xffffa00000001000};
+  plan.stack = filled(64, 's');
+  plan.drivers = {{"ntoskrnl.exe", VirtAddr{0xfffff80000000000}, 0x1000, 7, 8}};
+  plan.unloaded = {{"gone.sys", VirtAddr{0x10}, VirtAddr{0x20}}};
+  plan.blocks = {{VirtAddr{0xfffff80000003000}, filled(64, 'b')}};
+  seed("windows_dump", "triage", triage_dump(plan).value());
+  header.run_count = 1;
+  header.page_count = 2;
+  header.runs[0] = {1, 2};
+  header.dump_type = 1;
+  ByteWriter full;
+  full.put(header).put(ByteView(filled(2 * 4096, 'p')));
+  seed("windows_dump", "full", full.view());
+  header.dump_type = 5;
+  BitmapHeader bitmap{};
+  std::memcpy(bitmap.signature, "FDMPDUMP", 8);
+  bitmap.first_page = 0x3000;
+  bitmap.pages = 64;
+  bitmap.present_pages = 2;
+  ByteWriter bits;
+  bits.put(header).put(bitmap).u64(6).zeros(0x1000 - sizeof bitmap - 8);
+  bits.put(ByteView(filled(2 * 4096, 'p')));
+  seed("windows_dump", "bitmap", bits.view());
+}
+
 // include/linux/../diskdump.h of makedumpfile: struct disk_dump_header, then bitmaps and page
 // descriptors.
 Bytes diskdump() {
@@ -101,6 +142,7 @@ int main(int argc, char** argv) {
   seed("hvd", "sealed", sealed_dump());
   seed("hvd", "torn", truncated_at(clear_dump(), 600));
   elf_seeds();
+  windows_seeds();
   seed("kdumpfile", "diskdump", diskdump());
   seed("age", "x25519", age_encrypt(fuzz::identity().recipient(), as_bytes("secret")).value());
   seed("age", "grease",
@@ -141,5 +183,13 @@ int main(int argc, char** argv) {
     seed("guest", "page_" + std::to_string(page), patch.view());
   }
   seed("guest", "untouched", "");
+  seed("windows_guest", "untouched", "");
+  for (const std::uint32_t at :
+       {0x0u, 0x80u, 0x98u, 0x5000u, 0x5800u, 0x8000u, 0x8810u, 0xa000u, 0xc000u}) {
+    ByteWriter patch;
+    for (const std::uint32_t more : {0u, 8u, 24u})
+      patch.u32(0x9000 + at + more).u8(8).u64(0xfffff80612000000 + at);
+    seed("windows_guest", "patch_" + std::to_string(at), patch.view());
+  }
   return 0;
 }

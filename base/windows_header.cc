@@ -1,0 +1,55 @@
+#include "base/windows_header.h"
+
+namespace hvd::windows {
+namespace {
+
+constexpr std::array<Reg, 16> kGeneral{
+    Reg::kRax, Reg::kRcx, Reg::kRdx, Reg::kRbx, Reg::kRsp, Reg::kRbp, Reg::kRsi, Reg::kRdi,
+    Reg::kR8,  Reg::kR9,  Reg::kR10, Reg::kR11, Reg::kR12, Reg::kR13, Reg::kR14, Reg::kR15};
+constexpr std::uint32_t kControl = 1, kInteger = 2, kSegments = 4;
+constexpr std::size_t kSavedMxCsr = 0x18;  // in FXSAVE
+constexpr std::uint32_t kDefaultMxCsr = 0x1f80;
+
+bool is_control(Reg reg) { return reg == Reg::kRsp; }
+
+}  // namespace
+
+Registers registers_of(const Context64& context) {
+  Registers out;
+  const std::uint32_t flags = context.flags;
+  if (!(flags & kContextAmd64)) return out;
+  for (std::size_t i = 0; i < kGeneral.size(); ++i) {
+    if (flags & (is_control(kGeneral[i]) ? kControl : kInteger))
+      out.set(kGeneral[i], context.general[i]);
+  }
+  if (flags & kControl) {
+    out.set(Reg::kRip, context.rip);
+    out.set(Reg::kRflags, context.rflags);
+    out.set(Reg::kCs, context.cs);
+    out.set(Reg::kSs, context.ss);
+  }
+  if (flags & kSegments) {
+    out.set(Reg::kDs, context.ds);
+    out.set(Reg::kEs, context.es);
+    out.set(Reg::kFs, context.fs);
+    out.set(Reg::kGs, context.gs);
+  }
+  return out;
+}
+
+Context64 context_of(const Registers& registers) {
+  Context64 out{};
+  out.flags = kContextAmd64 | kControl | kInteger | kSegments;
+  for (std::size_t i = 0; i < kGeneral.size(); ++i) out.general[i] = registers[kGeneral[i]];
+  out.rip = registers[Reg::kRip];
+  out.rflags = static_cast<std::uint32_t>(registers[Reg::kRflags]);
+  const auto segment = [&](Reg reg) { return static_cast<std::uint16_t>(registers[reg]); };
+  out.cs = segment(Reg::kCs), out.ss = segment(Reg::kSs), out.ds = segment(Reg::kDs);
+  out.es = segment(Reg::kEs), out.fs = segment(Reg::kFs), out.gs = segment(Reg::kGs);
+  out.mx_csr = kDefaultMxCsr;
+  const le32 copy = kDefaultMxCsr;
+  std::memcpy(out.float_save + kSavedMxCsr, &copy, sizeof copy);
+  return out;
+}
+
+}  // namespace hvd::windows

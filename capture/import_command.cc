@@ -1,0 +1,123 @@
+#include "capture/import_command.h"
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "base/byte_source.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "capture/guest_pages.h"
+#include "capture/memory_pages.h"
+#include "capture/session.h"
+#include "decrypt/keyring.h"
+#include "formats/imported_file.h"
+#include "formats/open_dump.h"
+
+namespace hvd {
+namespace {
+
+using nlohmann::json;
+
+// What is to be imported, and what it reads from.
+struct Imported {
+  Image image;
+  std::string kind;
+};
+
+Result<Imported> open_file(const std::string& path) {
+  Imported out;
+  auto opened = open_dump(path, Keyring(), "");
+  if (!opened) {
+    if (opened.error().code != ErrorCode::kUnsupported) return std::move(opened).error();
+    const std::shared_ptr<const ByteSource> source = HVD_TRY(FileSource::open(path));
+    if (source->size() == 0 || source->size() % kPageSize != 0) return std::move(opened).error();
+    std::fprintf(stderr, "%s: no dump that is known; taken for raw memory\n",
+                 printable(path).c_str());
+    out.kind = "raw memory";
+    out.image.facts = "{}";
+    out.image.memory = memory_of_file(source);
+    return out;
+  }
+  if (!opened->id.empty()) return Error{ErrorCode::kInvalidArgument, path + " is an .hvd already"};
+  out.image = std::move(opened->partitions.front());
+  out.kind = "dump";
+  if (!by_virtual_address(out.image)) return out;
+  // There is no physical memory in it: the file is kept as it is, for whoever opens the partition.
+  const std::shared_ptr<const ByteSource> source = HVD_TRY(FileSource::open(path));
+  out.kind = "triage dump";
+  out.image.facts = file_facts(source->size());
+  out.image.memory = memory_of_file(source);
+  out.image.notes.clear();
+  out.image.registers.clear();
+  return out;
+}
+
+}  // namespace
+
+CommandOutcome run_import(const ImportOptions& options) {
+  HVD_TRY(require_sodium());
+  if (options.name.empty() || options.name == "*" || options.name == kHostUserName ||
+      options.name.starts_with("hypervisor"))
+    return Error{ErrorCode::kInvalidArgument,
+                 "--name " + options.name + ": the name has a meaning of its own"};
+  Policy whole = HVD_TRY(build_policy(options));
+  Imported imported = HVD_TRY(open_file(options.file));
+  json facts = parse_json_object(as_bytes(imported.image.facts));
+  if (!facts.is_object()) facts = json::object();
+  const json uuid = facts.value("uuid", json());
+  const PartitionPolicy policy =
+      whole.for_guest(options.name, uuid.is_string() ? uuid.get<std::string>() : std::string());
+  const auto session = HVD_TRY(CaptureSession::open(options, std::move(whole), "import"));
+  const auto not_written = [&](PartitionState state, const std::string& reason) -> CommandOutcome {
+    HVD_TRY(session->not_written(options.name, Role::kGuest, state, reason));
+    return session->finish(std::nullopt);
+  };
+  if (policy.stateless) return not_written(PartitionState::kStateless, policy.note);
+  if (const auto refused = refusal(policy)) return not_written(PartitionState::kFailed, *refused);
+
+  const Image& image = imported.image;
+  const RestrictedMemory allowed(*image.memory, policy.restricted);
+  const auto pages = GuestPages::open(allowed, image.registers, image.notes, policy.level, true);
+  std::vector<std::string> problems = image.problems;
+  if (const auto short_of = pages->shortfall(policy.level)) problems.push_back(*short_of);
+  if (!facts.contains("address_space")) facts["address_space"] = "physical";
+  facts["imported"] = {{"file", options.file.substr(options.file.rfind('/') + 1)},
+                       {"kind", imported.kind}};
+  facts["ranges"] = json::array();
+  const MemoryPages source(allowed);
+  for (const PhysRange& range : source.ranges())
+    facts["ranges"].push_back({range.begin.value, range.size, "ram"});
+  tell_left_out(facts, *pages, policy);
+
+  auto partition = session->begin(options.name, Role::kGuest, policy);
+  if (!partition) return not_written(PartitionState::kFailed, partition.error().message);
+  const auto write = [&]() -> Result<PipelineResult> {
+    HVD_TRY((*partition)->facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
+    for (const Note& note : image.notes) HVD_TRY((*partition)->note(note));
+    if (const auto& note = pages->found_note()) HVD_TRY((*partition)->note(*note));
+    for (const Registers& registers : image.registers) HVD_TRY((*partition)->registers(registers));
+    Progress progress("Importing " + printable(options.name), total_size(allowed.ranges()));
+    PipelineOptions pipeline = session->pipeline();
+    pipeline.mark = [&](std::uint64_t first, std::size_t count) {
+      return pages->marks(first, count);
+    };
+    return write_memory(source, **partition, pipeline, progress);
+  };
+  const auto done = session->end(options.name, **partition, write(), std::move(problems));
+  return session->finish(done ? std::nullopt : std::optional<Error>(done.error()));
+}
+
+void add_import_command(CLI::App& app, CommandOutcome& outcome) {
+  auto options = std::make_shared<ImportOptions>();
+  auto* command = app.add_subcommand(
+      "import", "Turn one guest's existing dump into an .hvd, sealed to its owner");
+  command
+      ->add_option("file", options->file,
+                   "ELF vmcore, kdump-compressed, Windows dump, or raw memory")
+      ->required();
+  command->add_option("--name", options->name, "Name of the partition")->required();
+  add_capture_options(*command, *options);
+  command->callback([options, &outcome] { outcome = run_import(*options); });
+}
+
+}  // namespace hvd

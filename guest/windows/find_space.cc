@@ -1,0 +1,147 @@
+#include "guest/windows/find_space.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/text.h"
+
+namespace hvd::windows {
+namespace {
+
+constexpr VirtAddr kSharedUserData{0xfffff78000000000};
+constexpr std::uint64_t kFrame = 0x000ffffffffff000;
+constexpr std::uint64_t kLa57 = 1u << 12;        // CR4
+constexpr std::uint64_t kKernelTables = 0x7000;  // KPCR.Prcb.KernelDirectoryTableBase
+constexpr std::uint64_t kLargestKernel = 64u << 20;
+
+bool maps_shared_data(const AddressSpace& space) {
+  // Its first words are the tick count and its multiplier; all that counts is that it is there.
+  return space.read_u64(kSharedUserData).has_value();
+}
+
+struct LowStub {
+  PhysAddr tables;
+  VirtAddr entry;
+};
+
+// PROCESSOR_START_BLOCK, which other CPUs start from: a jump, its length, the kernel's entry point
+// and page tables (as LeechCore and MemProcFS find them).
+std::optional<LowStub> find_low_stub(const PhysicalMemory& memory) {
+  constexpr std::uint64_t kMask = 0xffffffffffff00ff, kBegin = 0x00000001000600e9;
+  constexpr std::uint64_t kEnd = 1u << 20;
+  for (std::uint64_t at = kPageSize; at < kEnd; at += kPageSize) {
+    const auto begin = memory.read<le64>(PhysAddr{at});
+    if (!begin || (*begin & kMask) != kBegin) continue;
+    const auto entry = memory.read<le64>(PhysAddr{at + 0x70});
+    const auto tables = memory.read<le64>(PhysAddr{at + 0xa0});
+    if (!entry || !tables || *entry >> 47 != 0x1ffff || *tables % kPageSize != 0) continue;
+    return LowStub{PhysAddr{*tables}, VirtAddr{*entry}};
+  }
+  return std::nullopt;
+}
+
+// The first MZ header below `at` whose image reaches it and is the kernel by its names.
+std::optional<PeImage> kernel_around(const AddressSpace& space, VirtAddr at) {
+  if (at.value >> 47 != 0x1ffff) return std::nullopt;
+  const std::uint64_t top = at.value / kPageSize * kPageSize;
+  for (std::uint64_t down = 0; down < kLargestKernel; down += kPageSize) {
+    const VirtAddr base{top - down};
+    const auto magic = space.read_u16(base);
+    if (!magic || *magic != 0x5a4d) continue;
+    auto pe = PeImage::open(space, base);
+    if (!pe || !pe->contains(at)) continue;
+    const auto pdb = pe->pdb(space);
+    const auto name = pe->export_name(space);
+    const bool kernel = (pdb && (pdb->file.starts_with("ntkr") || pdb->file.starts_with("ntos"))) ||
+                        (name && *name == "ntoskrnl.exe");
+    if (kernel) return *pe;
+  }
+  return std::nullopt;
+}
+
+// Gate 0 of the interrupt descriptor table (Intel SDM volume 3, 6.14.1).
+Result<VirtAddr> interrupt_handler(const AddressSpace& space, VirtAddr table) {
+  struct Gate {
+    le16 low, selector;
+    unsigned char stack, type;
+    le16 middle;
+    le32 high, unused;
+  };
+  const Gate gate = HVD_TRY(space.read<Gate>(table));
+  return VirtAddr{std::uint64_t{gate.low} | std::uint64_t{gate.middle} << 16 |
+                  std::uint64_t{gate.high} << 32};
+}
+
+}  // namespace
+
+Result<FoundSpace> find_space(const Image& image, std::optional<PhysAddr> hint) {
+  const PhysicalMemory& memory = *image.memory;
+  std::set<std::uint64_t> tried;
+  const auto attempt = [&](std::uint64_t root, bool five_level,
+                           const std::string& how) -> std::optional<FoundSpace> {
+    root &= kFrame;
+    if (root == 0 || !tried.insert(root).second) return std::nullopt;
+    auto space =
+        std::make_unique<PagedSpace>(memory, PageTables(memory, PhysAddr{root}, five_level));
+    if (!maps_shared_data(*space)) return std::nullopt;
+    return FoundSpace{std::move(space), how, std::nullopt};
+  };
+  const auto five_level = [](const Registers& cpu) { return (cpu[Reg::kCr4] & kLa57) != 0; };
+  const bool any_five = std::any_of(image.registers.begin(), image.registers.end(), five_level);
+  if (hint) {
+    if (auto found = attempt(hint->value, any_five, "where the header says"))
+      return std::move(*found);
+  }
+  for (const Registers& cpu : image.registers) {
+    if (auto found =
+            attempt(cpu[Reg::kCr3], five_level(cpu), "CR3 of CPU " + std::to_string(cpu.id)))
+      return std::move(*found);
+  }
+  for (const Registers& cpu : image.registers) {
+    const PagedSpace user(memory,
+                          PageTables(memory, PhysAddr{cpu[Reg::kCr3] & kFrame}, five_level(cpu)));
+    for (const Reg reg : {Reg::kGsBase, Reg::kKernelGsBase}) {
+      const auto root = user.read_u64(VirtAddr{cpu[reg]} + kKernelTables);
+      if (!root) continue;
+      if (auto found = attempt(*root, five_level(cpu),
+                               "those that the KPCR of CPU " + std::to_string(cpu.id) + " names"))
+        return std::move(*found);
+    }
+  }
+  if (const auto stub = find_low_stub(memory)) {
+    if (auto found = attempt(stub->tables.value, any_five, "the start block of other CPUs")) {
+      found->entry = stub->entry;
+      return std::move(*found);
+    }
+  }
+  return Error{ErrorCode::kNotFound, "no CPU's page tables map what every Windows maps"};
+}
+
+Result<FoundKernel> find_kernel_image(const AddressSpace& space, const Image& image,
+                                      std::optional<VirtAddr> entry,
+                                      const std::vector<VirtAddr>& places) {
+  for (const Registers& cpu : image.registers) {
+    const auto handler = cpu.knows(Reg::kIdtrBase)
+                             ? interrupt_handler(space, VirtAddr{cpu[Reg::kIdtrBase]})
+                             : Result<VirtAddr>(VirtAddr{});
+    if (!handler) continue;
+    if (auto pe = kernel_around(space, *handler))
+      return FoundKernel{std::move(*pe),
+                         "by an interrupt's handler of CPU " + std::to_string(cpu.id)};
+  }
+  if (entry) {
+    if (auto pe = kernel_around(space, *entry))
+      return FoundKernel{std::move(*pe), "by its entry point"};
+  }
+  for (const VirtAddr place : places) {
+    if (auto pe = kernel_around(space, place))
+      return FoundKernel{std::move(*pe), "by what the header names"};
+  }
+  for (const Registers& cpu : image.registers) {
+    if (auto pe = kernel_around(space, VirtAddr{cpu[Reg::kRip]}))
+      return FoundKernel{std::move(*pe), "by where CPU " + std::to_string(cpu.id) + " is"};
+  }
+  return Error{ErrorCode::kNotFound, "no image of a Windows kernel was found"};
+}
+
+}  // namespace hvd::windows

@@ -1,0 +1,118 @@
+#include "guest/windows/modules.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/json.h"
+#include "base/text.h"
+
+namespace hvd::windows {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kMaxModules = 16384;
+constexpr std::size_t kMaxUnloaded = 50;  // MI_UNLOADED_DRIVERS
+
+// KLDR_DATA_TABLE_ENTRY, the same since x64 exists.
+constexpr std::uint64_t kBase = 0x30, kSize = 0x40, kBaseName = 0x58, kChecksum = 0x78,
+                        kTimestamp = 0x80;
+
+void add_image_facts(const Kernel& kernel, Module& module) {
+  auto pe = PeImage::open(kernel.space(), module.base);
+  if (!pe) return;
+  if (auto pdb = pe->pdb(kernel.space())) module.pdb = std::move(*pdb);
+  if (auto version = pe->version(kernel.space())) module.version = std::move(*version);
+  if (module.timestamp == 0) module.timestamp = pe->timestamp();
+  module.pe = std::move(*pe);
+}
+
+json facts_of(const Kernel& kernel, const char* name) {
+  const json facts = parse_json_object(as_bytes(kernel.image().facts));
+  const json list = facts.is_object() ? facts.value(name, json()) : json();
+  return list.is_array() ? list : json::array();
+}
+
+std::uint64_t number(const json& object, const char* name) {
+  const json value = object.is_object() ? object.value(name, json()) : json();
+  return value.is_number_unsigned() ? value.get<std::uint64_t>() : 0;
+}
+
+std::string text(const json& object, const char* name) {
+  const json value = object.is_object() ? object.value(name, json()) : json();
+  return value.is_string() ? value.get<std::string>() : std::string();
+}
+
+Result<void> walk(const Kernel& kernel, std::vector<Module>& out) {
+  const AddressSpace& space = kernel.space();
+  const VirtAddr head = kernel.loaded_modules();
+  std::set<std::uint64_t> seen;
+  VirtAddr entry{HVD_TRY(space.read_u64(head))};
+  while (entry != head) {
+    if (!seen.insert(entry.value).second || out.size() >= kMaxModules)
+      return Error{ErrorCode::kCorrupt, "the list of loaded modules does not end"};
+    Module module;
+    module.base = VirtAddr{HVD_TRY(space.read_u64(entry + kBase))};
+    module.size = HVD_TRY(space.read_u32(entry + kSize));
+    if (const auto name = space.read_unicode_string(entry + kBaseName)) module.name = *name;
+    if (const auto sum = space.read_u32(entry + kChecksum))
+      module.checksum = static_cast<std::uint32_t>(*sum);
+    if (const auto time = space.read_u32(entry + kTimestamp))
+      module.timestamp = static_cast<std::uint32_t>(*time);
+    add_image_facts(kernel, module);
+    out.push_back(std::move(module));
+    entry = VirtAddr{HVD_TRY(space.read_u64(entry))};
+  }
+  return {};
+}
+
+}  // namespace
+
+std::vector<Module> read_modules(const Kernel& kernel, std::vector<std::string>& problems) {
+  std::vector<Module> out;
+  for (const json& driver : facts_of(kernel, "drivers")) {
+    Module module;
+    const std::string path = text(driver, "name");
+    module.name = path.substr(path.find_last_of("\\/") + 1);
+    module.base = VirtAddr{number(driver, "base")};
+    module.size = number(driver, "size");
+    module.timestamp = static_cast<std::uint32_t>(number(driver, "timestamp"));
+    module.checksum = static_cast<std::uint32_t>(number(driver, "checksum"));
+    add_image_facts(kernel, module);
+    out.push_back(std::move(module));
+  }
+  if (!out.empty()) return out;
+  if (const auto done = walk(kernel, out); !done)
+    problems.push_back("the list of loaded modules ends early: " + done.error().message);
+  return out;
+}
+
+std::vector<UnloadedModule> read_unloaded_modules(const Kernel& kernel) {
+  std::vector<UnloadedModule> out;
+  for (const json& driver : facts_of(kernel, "unloaded_drivers")) {
+    out.push_back(
+        {text(driver, "name"), VirtAddr{number(driver, "begin")}, VirtAddr{number(driver, "end")}});
+  }
+  if (!out.empty() || !kernel.debugger_data()) return out;
+  // UNLOADED_DRIVERS: a name, begin, end and time.
+  constexpr std::uint64_t kEntry = 0x28;
+  const AddressSpace& space = kernel.space();
+  const auto table = space.read_u64(kernel.debugger_data()->data.unloaded_drivers());
+  if (!table || *table == 0) return out;
+  for (std::size_t i = 0; i < kMaxUnloaded; ++i) {
+    const VirtAddr entry = VirtAddr{*table} + i * kEntry;
+    const auto begin = space.read_u64(entry + 0x10), end = space.read_u64(entry + 0x18);
+    const auto name = space.read_unicode_string(entry);
+    if (!begin || !end || !name) break;
+    if (*begin != 0 && !name->empty()) out.push_back({*name, VirtAddr{*begin}, VirtAddr{*end}});
+  }
+  return out;
+}
+
+const Module* module_at(const std::vector<Module>& modules, VirtAddr at) {
+  const auto found = std::find_if(modules.begin(), modules.end(),
+                                  [&](const Module& module) { return module.contains(at); });
+  return found == modules.end() ? nullptr : &*found;
+}
+
+}  // namespace hvd::windows

@@ -1,0 +1,60 @@
+#include "guest/windows/symbolizer.h"
+
+#include <algorithm>
+
+#include "base/json.h"
+
+namespace hvd::windows {
+
+using nlohmann::json;
+
+Place Symbolizer::at(VirtAddr at) const {
+  Place out;
+  out.module = module_at(modules_, at);
+  if (!out.module) return out;
+  const auto rva = static_cast<std::uint32_t>(at - out.module->base);
+  const auto symbols = finder_ && out.module->pdb ? finder_(*out.module->pdb) : nullptr;
+  if (symbols) {
+    if (const auto name = symbols->at(rva)) out.symbol = name->name, out.offset = name->offset;
+    return out;
+  }
+  if (!out.module->pe) return out;
+  const auto [entry, is_new] = exports_.try_emplace(out.module);
+  if (is_new) entry->second = out.module->pe->exports(space_);
+  auto behind = entry->second.upper_bound(rva);
+  if (behind == entry->second.begin()) return out;
+  --behind;
+  out.symbol = behind->second, out.offset = rva - behind->first;
+  return out;
+}
+
+std::optional<std::size_t> crashed_cpu(const Kernel& kernel, const Unwinder& unwinder,
+                                       const Symbolizer& symbols) {
+  const auto& cpus = kernel.cpus();
+  const auto choose = [&](auto is_it) -> std::optional<std::size_t> {
+    const auto found = std::find_if(cpus.begin(), cpus.end(), is_it);
+    if (found == cpus.end()) return std::nullopt;
+    return static_cast<std::size_t>(found - cpus.begin());
+  };
+  const json facts = parse_json_object(as_bytes(kernel.image().facts));
+  const json reports = facts.is_object() ? facts.value("panic", json()) : json();
+  for (const json& report : reports.is_array() ? reports : json::array()) {
+    const json cpu = report.is_object() ? report.value("cpu", json()) : json();
+    const auto told = choose([&](const Cpu& each) { return cpu == each.id; });
+    if (told) return told;
+  }
+  if (kernel.is_dump()) {
+    if (const auto its = choose([](const Cpu& cpu) { return cpu.crashed; })) return its;
+  }
+  if (!kernel.bugcheck()) return std::nullopt;
+  if (cpus.size() == 1) return std::size_t{0};
+  return choose([&](const Cpu& cpu) {
+    if (!cpu.best()) return false;
+    const Stack stack = unwinder.from_registers(*cpu.best());
+    return std::any_of(stack.frames.begin(), stack.frames.end(), [&](const Frame& frame) {
+      return frame.reliable && symbols.at(frame.lookup).symbol.starts_with("KeBugCheck");
+    });
+  });
+}
+
+}  // namespace hvd::windows

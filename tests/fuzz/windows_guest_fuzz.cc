@@ -1,0 +1,41 @@
+// The memory of a Windows guest, with patches over it: kernel, modules, processes, stacks.
+#include "guest/windows/processes.h"
+#include "guest/windows/symbolizer.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/support/windows_builder.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace hvd;
+  using namespace hvd::windows;
+  static WindowsBuilder builder;
+  static const std::vector<PhysAddr> pages = builder.memory().written();
+  ByteView input = fuzz::bytes_of_input(data, size);
+  auto memory = std::make_shared<FakeMemory>(builder.memory());
+  for (int i = 0; i < 64 && input.size() >= 5; ++i) {
+    le32 place = 0;
+    std::memcpy(&place, input.data(), sizeof place);
+    const std::size_t length =
+        std::min<std::size_t>(std::to_integer<std::size_t>(input[4]) % 64, input.size() - 5);
+    const std::uint64_t at = place % (pages.size() * kPageSize);
+    const std::size_t fits = std::min<std::size_t>(length, kPageSize - at % kPageSize);
+    memory->write(pages[at / kPageSize] + at % kPageSize, input.subspan(5, fits));
+    input = input.subspan(5 + length);
+  }
+  Image image = builder.build();
+  image.memory = memory;
+  const auto kernel = Kernel::open(image, {});
+  if (!kernel) return 0;
+  std::vector<std::string> problems;
+  const auto modules = read_modules(**kernel, problems);
+  const auto processes = read_processes(**kernel, problems);
+  (void)read_unloaded_modules(**kernel);
+  const Unwinder unwinder((*kernel)->space(), modules);
+  const SymbolFinder none;
+  const Symbolizer symbols((*kernel)->space(), modules, none);
+  (void)crashed_cpu(**kernel, unwinder, symbols);
+  for (const Process& process : processes) {
+    for (std::size_t i = 0; i < std::min<std::size_t>(process.threads.size(), 4); ++i)
+      (void)unwinder.from_stack(process.threads[i].kernel_stack);
+  }
+  return 0;
+}

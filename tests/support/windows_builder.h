@@ -1,0 +1,307 @@
+// WindowsBuilder: the memory of a small Windows that never ran: page tables, a kernel image with
+// unwind data and exports, a driver, debugger data, lists of modules, processes and threads.
+//
+// Offsets in structures are what its own debugger data block says; those that no block tells are
+// chosen at will, as another build's would be.
+#pragma once
+
+#include <bit>
+#include <cstring>
+
+#include "base/byte_writer.h"
+#include "base/image.h"
+#include "base/windows_header.h"
+#include "tests/support/page_table_builder.h"
+
+namespace hvd {
+
+class WindowsBuilder {
+ public:
+  static constexpr std::uint64_t kKernel = 0xfffff80612000000, kDriver = 0xfffff80655000000;
+  static constexpr std::uint64_t kKernelPhys = 0x200000, kDriverPhys = 0x300000;
+  static constexpr std::uint64_t kImageSize = 0x40000, kSize = 8u << 20;
+  static constexpr std::uint64_t kShared = 0xfffff78000000000, kStack = 0xffffa00000010000;
+  static constexpr PhysAddr kRoot{0x100000};
+  // Functions of the kernel and of the driver, at these places in their images.
+  static constexpr std::uint32_t kBugCheck = 0x1100, kWorker = 0x1200, kTrap = 0x1300,
+                                 kFailing = 0x1100, kEntry = 0x1200;
+  static constexpr std::uint64_t kDataBlock = kKernel + 0x8000, kListHead = kKernel + 0x8800;
+  static constexpr std::uint64_t kModules = kKernel + 0x8810, kProcesses = kKernel + 0x8820,
+                                 kBugData = kKernel + 0x8840, kBlock = kKernel + 0x8880,
+                                 kLab = kKernel + 0x8900;
+  static constexpr std::uint64_t kPcr = kKernel + 0xc000, kPrcb = kPcr + 0x180;
+  static constexpr std::uint64_t kContext = kKernel + 0xd000, kIdt = kKernel + 0xe000;
+  static constexpr std::uint64_t kSystem = 0xffffa00000020040, kThread = 0xffffa00000021000,
+                                 kWaiting = 0xffffa00000022000;
+
+  WindowsBuilder() : memory_(std::make_shared<FakeMemory>(kSize)), tables_(*memory_, kRoot) {
+    map(kKernel, kKernelPhys, kImageSize);
+    map(kDriver, kDriverPhys, kImageSize);
+    map(kShared, 0x180000, 0x1000);
+    map(0xffffa00000010000, 0x190000, 0x20000);
+    memory_->write(PhysAddr{0x180000}, Bytes(kPageSize));
+    write_u32(kShared + 0x264, 1), write_u32(kShared + 0x26c, 10);
+    write_u64(kShared + 0x14, 0x1d707f23dbb3399), write_u64(kShared + 8, 37470690);
+    image_headers(kKernel, "ntoskrnl.exe", "ntkrnlmp.pdb", {{"KeBugCheckEx", kBugCheck}},
+                  {kBugCheck, kWorker, kTrap});
+    image_headers(kDriver, "mydriver.sys", "mydriver.pdb", {}, {kFailing, kEntry});
+    debugger_data();
+    module_list();
+    process_list();
+    write_u64(kBlock, kPrcb);
+    write_u64(kPcr + 0x108, kKernel + 0x8700);          // KdVersionBlock
+    write_u64(kKernel + 0x8700 + 0x20, kListHead + 8);  // DebuggerDataList
+    write_u64(kListHead + 8, kDataBlock);
+    write_u64(kPrcb + 8, kThread);
+    write_u64(kPrcb + 0x1c0, kContext);
+    const std::uint64_t handler = kKernel + kTrap;
+    write_u64(kIdt, (handler & 0xffff) | 0x10ull << 16 | 0x8e00ull << 32 |
+                        (handler >> 16 & 0xffff) << 48);
+    write_u64(kIdt + 8, handler >> 32);
+    set_bugcheck(0xd1, {0xfffff80600000000, 2, 1, kDriver + kFailing + 5});
+    stack();
+  }
+
+  FakeMemory& memory() { return *memory_; }
+  PageTableBuilder& tables() { return tables_; }
+  void write(std::uint64_t at, ByteView bytes) { memory_->write(PhysAddr{physical(at)}, bytes); }
+  void write_u64(std::uint64_t at, std::uint64_t value) { write(at, bytes_of(le64(value))); }
+  void write_u32(std::uint64_t at, std::uint32_t value) { write(at, bytes_of(le32(value))); }
+  std::uint64_t read_u64(std::uint64_t at) const {
+    return memory_->read<le64>(PhysAddr{physical(at)}).value();
+  }
+  static std::uint64_t physical(std::uint64_t at) {
+    if (at - kKernel < kImageSize) return at - kKernel + kKernelPhys;
+    if (at - kDriver < kImageSize) return at - kDriver + kDriverPhys;
+    if (at - kShared < 0x1000) return at - kShared + 0x180000;
+    return at - 0xffffa00000010000 + 0x190000;
+  }
+
+  void set_bugcheck(std::uint64_t code, std::array<std::uint64_t, 4> parameters) {
+    write_u64(kBugData, code);
+    for (std::size_t i = 0; i < 4; ++i) write_u64(kBugData + 8 + i * 8, parameters[i]);
+  }
+
+  /// As a kernel without a debugger has it; the keys are nowhere in memory.
+  void encode_debugger_data(std::uint64_t never = 0x8f3a11d2c4b5a697,
+                            std::uint64_t always = 0x1234567890abcdef,
+                            std::uint64_t encoded_at = kKernel + 0x9000) {
+    for (std::uint64_t at = 0; at < 0x380; at += 8) {
+      const std::uint64_t plain = read_u64(kDataBlock + at);
+      const std::uint64_t x = __builtin_bswap64(plain ^ always) ^ encoded_at;
+      write_u64(kDataBlock + at, std::rotr(x, static_cast<int>(never & 63)) ^ never);
+    }
+  }
+
+  /// The CPU is in KeBugCheckEx, called by the driver's failing function, and so on.
+  Registers cpu() const {
+    Registers out;
+    out.set(Reg::kRip, kKernel + kBugCheck + 0x20);
+    out.set(Reg::kRsp, kStack + 0x1000);
+    out.set(Reg::kRbp, 0);
+    out.set(Reg::kCs, 0x10);
+    out.set(Reg::kSs, 0x18);
+    out.set(Reg::kCr3, kRoot.value);
+    out.set(Reg::kCr4, 0x20);
+    out.set(Reg::kGsBase, kPcr);
+    out.set(Reg::kKernelGsBase, 0);
+    out.set(Reg::kIdtrBase, kIdt);
+    return out;
+  }
+
+  Image build() const {
+    Image image;
+    image.name = "windows";
+    image.facts = "{}";
+    image.memory = memory_;
+    image.registers = {cpu()};
+    return image;
+  }
+
+ private:
+  void map(std::uint64_t virt, std::uint64_t phys, std::uint64_t size) {
+    for (std::uint64_t at = 0; at < size; at += kPageSize) {
+      tables_.entry(virt + at, 1, (phys + at) | 3);
+      memory_->write(PhysAddr{phys + at}, Bytes(kPageSize));
+    }
+  }
+
+  void image_headers(std::uint64_t base, const std::string& name, const std::string& pdb,
+                     const std::vector<std::pair<std::string, std::uint32_t>>& exports,
+                     const std::vector<std::uint32_t>& functions) {
+    ByteWriter h;
+    h.u16(0x5a4d).zeros(0x3c - 2).u32(0x80).zeros(0x80 - 0x40);
+    h.u32(0x4550)
+        .u16(windows::kMachineAmd64)
+        .u16(2)
+        .u32(0x5f000000)
+        .u32(0)
+        .u32(0)
+        .u16(240)
+        .u16(0x22);
+    h.u16(0x20b).u8(14).u8(0).zeros(12).u32(kEntry).u32(0x1000).u64(base).u32(0x1000).u32(0x200);
+    h.zeros(12).u32(0).u32(kImageSize).u32(0x400).u32(0).u16(1).u16(0).zeros(32).u32(0).u32(16);
+    const auto directory = [&h](std::uint32_t rva, std::uint32_t size) { h.u32(rva).u32(size); };
+    directory(exports.empty() ? 0 : 0x4000, exports.empty() ? 0 : 0x200);
+    directory(0, 0), directory(0, 0);
+    directory(0x5000, static_cast<std::uint32_t>(functions.size() * 12));
+    directory(0, 0), directory(0, 0);
+    directory(0x6000, 28);
+    for (int i = 7; i < 16; ++i) directory(0, 0);
+    const auto section = [&h](const char* title, std::uint32_t rva, std::uint32_t size,
+                              std::uint32_t flags) {
+      char text[8] = {};
+      std::strncpy(text, title, sizeof text);
+      h.put(std::as_bytes(std::span(text)))
+          .u32(size)
+          .u32(rva)
+          .u32(size)
+          .u32(rva)
+          .zeros(12)
+          .u32(flags);
+    };
+    section(".text", 0x1000, 0x2000, 0x60000020);
+    section(".data", 0x4000, 0x20000, 0xc0000040);
+    write(base, h.view());
+    // An export directory: one name each.
+    ByteWriter e;
+    const auto count = static_cast<std::uint32_t>(exports.size());
+    e.zeros(12).u32(0x4100).u32(1).u32(count).u32(count).u32(0x4040).u32(0x4060).u32(0x4080);
+    write(base + 0x4000, e.view());
+    write(base + 0x4100, as_bytes(name + '\0'));
+    for (std::uint32_t i = 0; i < count; ++i) {
+      write_u32(base + 0x4040 + i * 4, exports[i].second);
+      write_u32(base + 0x4060 + i * 4, 0x4120 + i * 0x20);
+      write(base + 0x4080 + i * 2, bytes_of(le16(static_cast<std::uint16_t>(i))));
+      write(base + 0x4120 + i * 0x20, as_bytes(exports[i].first + '\0'));
+    }
+    // Every function: push rbx; sub rsp, 0x20. The trap's begins with a machine frame.
+    for (std::uint32_t i = 0; i < functions.size(); ++i) {
+      ByteWriter f;
+      f.u32(functions[i]).u32(functions[i] + 0x80).u32(0x5800 + i * 0x20);
+      write(base + 0x5000 + i * 12, f.view());
+      ByteWriter u;
+      const bool trap = base == kKernel && functions[i] == kTrap;
+      u.u8(1).u8(5).u8(trap ? 3 : 2).u8(0);
+      u.u8(5).u8(0x32);            // sub rsp, 0x20
+      u.u8(1).u8(0x30);            // push rbx
+      if (trap) u.u8(0).u8(0x0a);  // hardware pushed ss, rsp, rflags, cs, rip
+      write(base + 0x5800 + i * 0x20, u.view());
+      write(base + functions[i], as_bytes("\x53\x48\x83\xec\x20\x90"));
+    }
+    ByteWriter d;
+    d.zeros(12).u32(2).u32(0x60).u32(0x6040).u32(0x6040);
+    write(base + 0x6000, d.view());
+    ByteWriter r;
+    r.u32(0x53445352);
+    for (std::uint8_t i = 0; i < 16; ++i) r.u8(i);
+    r.u32(3).put(as_bytes("c:\\build\\" + pdb + '\0'));
+    write(base + 0x6040, r.view());
+  }
+
+  void debugger_data() {
+    Bytes block(0x380);
+    const auto put64 = [&](std::size_t at, std::uint64_t value) {
+      const le64 word = value;
+      std::memcpy(block.data() + at, &word, sizeof word);
+    };
+    const auto put16 = [&](std::size_t at, std::uint16_t value) {
+      const le16 word = value;
+      std::memcpy(block.data() + at, &word, sizeof word);
+    };
+    put64(0, kListHead + 8), put64(8, kListHead + 8), put64(0x10, 0x38000000000 | 0x4742444b);
+    put64(0x18, kKernel), put64(0x48, kModules), put64(0x50, kProcesses), put64(0x88, kBugData);
+    put64(0xc0, kKernel + 0x8a00), put64(0x208, kLab), put64(0x218, kBlock);
+    put64(0x220, kKernel + 0x8a10);
+    put16(0x29c, 0x58), put16(0x29e, 0x28), put16(0x2a0, 0xb8), put16(0x2a2, 0x184);
+    put16(0x2a8, 0x700), put16(0x2ac, 0x540), put16(0x2ae, 0x28), put16(0x2b0, 0x700);
+    put16(0x2b4, 8), put16(0x2bc, 0xf0), put16(0x2be, 0x24), put16(0x2c0, 0x600);
+    put16(0x2e6, 0x180), put16(0x338, 0x1c0);
+    write(kDataBlock, block);
+    write(kLab, as_bytes(std::string("19041.1.amd64fre.test") + '\0'));
+  }
+
+  void unicode(std::uint64_t at, std::uint64_t text_at, const std::string& text) {
+    ByteWriter w;
+    for (const char c : text) w.u16(static_cast<std::uint8_t>(c));
+    write(text_at, w.view());
+    const auto size = static_cast<std::uint32_t>(text.size() * 2);
+    write_u32(at, size | (size + 2) << 16);
+    write_u64(at + 8, text_at);
+  }
+
+  void link(std::uint64_t head, const std::vector<std::uint64_t>& nodes) {
+    std::uint64_t before = head;
+    for (const std::uint64_t node : nodes) {
+      write_u64(before, node), write_u64(node + 8, before);
+      before = node;
+    }
+    write_u64(before, head), write_u64(head + 8, before);
+  }
+
+  void module_list() {
+    const std::uint64_t first = kKernel + 0xa000, second = kKernel + 0xa100;
+    link(kModules, {first, second});
+    write_u64(first + 0x30, kKernel), write_u32(first + 0x40, kImageSize);
+    write_u64(second + 0x30, kDriver), write_u32(second + 0x40, kImageSize);
+    unicode(first + 0x58, kKernel + 0xa200, "ntoskrnl.exe");
+    unicode(second + 0x58, kKernel + 0xa240, "mydriver.sys");
+    write_u32(second + 0x80, 0x60000000);
+  }
+
+  // Where a process keeps what is nobody's business but its build's.
+  static constexpr std::uint64_t kLinks = 0x448, kName = 0x5a8, kThreadLinks = 0x2f8,
+                                 kClient = 0x478;
+
+  void process(std::uint64_t at, std::uint64_t id, const std::string& name,
+               const std::vector<std::uint64_t>& threads) {
+    write_u32(at, 3);
+    write_u64(at + 0x28, kRoot.value);
+    write_u64(at + kLinks - 8, id);
+    write(at + kName, as_bytes(name + '\0'));
+    std::vector<std::uint64_t> nodes;
+    for (std::uint64_t i = 0; i < threads.size(); ++i) {
+      const std::uint64_t thread = threads[i];
+      nodes.push_back(thread + kThreadLinks);
+      write_u32(thread, 6);
+      write_u64(thread + 0xb8, at);
+      write_u64(thread + kClient, id), write_u64(thread + kClient + 8, id * 100 + i * 4);
+      write_u64(thread + 0x184, i == 0 ? 2 : 5);
+    }
+    link(at + 0x30, nodes);
+  }
+
+  void process_list() {
+    const std::uint64_t other = 0xffffa00000024040, its = 0xffffa00000025000;
+    process(kSystem, 4, "System", {kThread, kWaiting});
+    process(other, 400, "smss.exe", {its});
+    write_u64(other + 0x540, 4);
+    link(kProcesses, {kSystem + kLinks, other + kLinks});
+    // The waiting thread: SwapContext returns into the worker, and that to nowhere.
+    write_u64(kWaiting + 0x58, kStack + 0x3000);
+    write_u64(kStack + 0x3038, kKernel + kWorker + 0x10);
+  }
+
+  void stack() {
+    // KeBugCheckEx <- trap <- (interrupted) driver's failing function <- its entry <- worker <- 0.
+    std::uint64_t sp = kStack + 0x1000;
+    const auto frame = [&](std::uint64_t returns_to) {
+      write_u64(sp + 0x20, 0);  // rbx
+      write_u64(sp + 0x28, returns_to);
+      sp += 0x30;
+    };
+    frame(kKernel + kTrap + 0x10);
+    sp += 0x28;  // the trap's own frame ends where the hardware's begins
+    write_u64(sp, kDriver + kFailing + 5), write_u64(sp + 8, 0x10);
+    write_u64(sp + 24, sp + 0x40);
+    sp += 0x40;
+    frame(kDriver + kEntry + 0x10);
+    frame(kKernel + kWorker + 0x10);
+    frame(0);
+  }
+
+  std::shared_ptr<FakeMemory> memory_;
+  PageTableBuilder tables_;
+};
+
+}  // namespace hvd
