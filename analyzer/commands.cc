@@ -8,6 +8,7 @@
 #include "analyzer/linux_report.h"
 #include "analyzer/text_pieces.h"
 #include "analyzer/triage.h"
+#include "analyzer/windows_report.h"
 #include "base/output_file.h"
 #include "base/text.h"
 #include "decrypt/keyring.h"
@@ -21,9 +22,10 @@ using nlohmann::json;
 // What log, bt, ps, modules and read work on: one guest, unlocked.
 struct Opened {
   OpenedDump dump;
-  std::unique_ptr<LinuxGuest> host;  // when the guest is one of a dumped host's VMs
-  std::optional<Image> vm;           // then
-  std::unique_ptr<LinuxGuest> guest;
+  std::unique_ptr<LinuxGuest> host;       // when the guest is one of a dumped host's VMs
+  std::optional<Image> vm;                // then
+  std::unique_ptr<LinuxGuest> guest;      // either this
+  std::unique_ptr<WindowsGuest> windows;  // or that
   const Image& image() const { return vm ? *vm : dump.partitions.front(); }
 };
 
@@ -67,8 +69,15 @@ Result<std::unique_ptr<Opened>> open_guest(const AnalyzeOptions& options) {
   else if (dump.error().code == ErrorCode::kNotFound && !options.partition.empty())
     HVD_TRY(open_vm(options, keys, *opened));
   else return std::move(dump).error();
-  opened->guest = HVD_TRY(LinuxGuest::open(opened->image()));
-  opened->guest->use_symbols(options.symbols);
+  auto linux_guest = LinuxGuest::open(opened->image());
+  if (linux_guest) {
+    opened->guest = std::move(*linux_guest);
+    opened->guest->use_symbols(options.symbols);
+    return opened;
+  }
+  auto windows = WindowsGuest::open(opened->image(), options.symbols);
+  if (!windows) return std::move(linux_guest).error();
+  opened->windows = std::move(*windows);
   return opened;
 }
 
@@ -76,7 +85,8 @@ Result<std::unique_ptr<Opened>> open_guest(const AnalyzeOptions& options) {
 ExitCode tell_problems(const Opened& opened) {
   for (const std::string& problem : opened.image().problems)
     std::fprintf(stderr, "%s\n", printable(problem).c_str());
-  for (const std::string& problem : opened.guest->problems())
+  const auto& problems = opened.guest ? opened.guest->problems() : opened.windows->problems();
+  for (const std::string& problem : problems)
     std::fprintf(stderr, "%s\n", printable(problem).c_str());
   return opened.image().problems.empty() && opened.dump.complete ? ExitCode::kDone
                                                                  : ExitCode::kDamaged;
@@ -87,7 +97,7 @@ void print_json(const json& value) {
   print(value.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
 }
 
-Result<VirtAddr> parse_address(const std::string& text, const Kernel& kernel) {
+Result<VirtAddr> parse_address(const std::string& text, const Opened& opened) {
   std::uint64_t value = 0;
   if (text.starts_with("0x")) {
     const auto [end, error] =
@@ -95,7 +105,7 @@ Result<VirtAddr> parse_address(const std::string& text, const Kernel& kernel) {
     if (error == std::errc{} && end == text.data() + text.size()) return VirtAddr{value};
     return Error{ErrorCode::kInvalidArgument, text + " is not an address"};
   }
-  return kernel.symbol(text);
+  return opened.guest ? opened.guest->kernel().symbol(text) : opened.windows->kernel().symbol(text);
 }
 
 std::string hex_dump(std::uint64_t address, ByteView bytes) {
@@ -137,6 +147,8 @@ CommandOutcome run_triage(const AnalyzeOptions& options) {
 
 CommandOutcome run_log(const AnalyzeOptions& options) {
   const auto opened = HVD_TRY(open_guest(options));
+  if (!opened->guest)
+    return Error{ErrorCode::kUnsupported, "Windows keeps no log in its kernel's memory"};
   const json log = log_json(*opened->guest);
   if (options.json) print_json(log);
   else
@@ -144,11 +156,22 @@ CommandOutcome run_log(const AnalyzeOptions& options) {
   return tell_problems(*opened);
 }
 
+namespace {
+
+json cpus_of(const Opened& opened) {
+  return opened.guest ? cpus_json(*opened.guest) : opened.windows->cpus_json();
+}
+json tasks_of(const Opened& opened, std::optional<std::int64_t> only_pid) {
+  return opened.guest ? tasks_json(*opened.guest, only_pid) : opened.windows->tasks_json(only_pid);
+}
+
+}  // namespace
+
 CommandOutcome run_bt(const AnalyzeOptions& options) {
   const auto opened = HVD_TRY(open_guest(options));
   const bool tasks = options.pid >= 0 || options.all;
   const std::optional<std::int64_t> pid = options.all ? std::nullopt : std::optional(options.pid);
-  const json chosen = tasks ? tasks_json(*opened->guest, pid) : cpus_json(*opened->guest);
+  const json chosen = tasks ? tasks_of(*opened, pid) : cpus_of(*opened);
   if (chosen.empty())
     return Error{ErrorCode::kNotFound, "there is no task with pid " + std::to_string(options.pid)};
   if (options.json) {
@@ -172,7 +195,7 @@ CommandOutcome run_bt(const AnalyzeOptions& options) {
 
 CommandOutcome run_ps(const AnalyzeOptions& options) {
   const auto opened = HVD_TRY(open_guest(options));
-  const json tasks = tasks_json(*opened->guest);
+  const json tasks = tasks_of(*opened, std::nullopt);
   if (options.json) print_json(tasks);
   else print(tasks_text(tasks));
   return tell_problems(*opened);
@@ -180,7 +203,8 @@ CommandOutcome run_ps(const AnalyzeOptions& options) {
 
 CommandOutcome run_modules(const AnalyzeOptions& options) {
   const auto opened = HVD_TRY(open_guest(options));
-  const json modules = modules_json(*opened->guest);
+  const json modules =
+      opened->guest ? modules_json(*opened->guest) : opened->windows->modules_json();
   if (options.json) print_json(modules);
   else print(modules_text(modules));
   return tell_problems(*opened);
@@ -190,11 +214,11 @@ CommandOutcome run_read(const AnalyzeOptions& options) {
   if (options.size > (16u << 20))
     return Error{ErrorCode::kInvalidArgument, "at most 16 MiB can be read at once"};
   const auto opened = HVD_TRY(open_guest(options));
-  const Kernel& kernel = opened->guest->kernel();
-  const VirtAddr at = HVD_TRY(parse_address(options.address, kernel));
+  const VirtAddr at = HVD_TRY(parse_address(options.address, *opened));
   Bytes bytes(options.size);
   if (options.physical) HVD_TRY(opened->image().memory->read(PhysAddr{at.value}, bytes));
-  else HVD_TRY(kernel.memory().read(at, bytes));
+  else if (opened->guest) HVD_TRY(opened->guest->kernel().memory().read(at, bytes));
+  else HVD_TRY(opened->windows->kernel().space().read(at, bytes));
   if (options.json) print_json({{"address", hex(at.value)}, {"bytes", hex_bytes(bytes)}});
   else print(hex_dump(at.value, bytes));
   return tell_problems(*opened);
@@ -206,7 +230,8 @@ CLI::App* add_command(CLI::App& app, const char* name, const char* help,
                       const std::shared_ptr<AnalyzeOptions>& options,
                       CommandOutcome (*run)(const AnalyzeOptions&), CommandOutcome& outcome) {
   CLI::App* command = app.add_subcommand(name, help);
-  command->add_option("dump", options->dump, ".hvd, ELF vmcore or kdump-compressed file")
+  command
+      ->add_option("dump", options->dump, ".hvd, ELF vmcore, kdump-compressed file or Windows dump")
       ->required();
   command->add_option("--partition", options->partition,
                       "The partition to look at (default: the only guest; triage: all)");
@@ -215,7 +240,7 @@ CLI::App* add_command(CLI::App& app, const char* name, const char* help,
   command->add_option("--passphrase-file", options->passphrases,
                       "File with a passphrase in its first line (may repeat)");
   command->add_option("--symbols", options->symbols,
-                      "Folder or vmlinux with DWARF, for source lines (may repeat)");
+                      "vmlinux with DWARF, PDB, or folder of them (may repeat)");
   command->callback([options, run, &outcome] { outcome = run(*options); });
   return command;
 }
