@@ -134,7 +134,7 @@ class Machine:
                 "peak_kib": int(peak[1]) if peak else None}
 
 
-def boot(machine: Machine, timeout: float = 420) -> None:
+def boot(machine: Machine, timeout: float = 300) -> None:
     """Leaves vmcore, dump.hvd and host.json in the folder.
 
     Raises Skip when there is no vmcore with both guests in it: up to then nothing of hvdump takes part.
