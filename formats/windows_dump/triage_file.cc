@@ -80,7 +80,7 @@ class TriageReader {
     }
     const ByteView bytes = part(offset, count * sizeof(T), what);
     std::vector<T> out(bytes.size() / sizeof(T));
-    std::memcpy(out.data(), bytes.data(), out.size() * sizeof(T));
+    if (!out.empty()) std::memcpy(out.data(), bytes.data(), out.size() * sizeof(T));
     return out;
   }
 

@@ -59,7 +59,7 @@ Result<Bytes> triage_dump(const TriagePlan& plan) {
       const Bytes name = to_utf16(driver.name);
       const std::size_t bytes = std::min(name.size(), sizeof entry.name);
       entry.name_bytes = entry.name_capacity = static_cast<std::uint16_t>(bytes);
-      std::memcpy(entry.name, name.data(), bytes);
+      if (bytes > 0) std::memcpy(entry.name, name.data(), bytes);
       entry.begin = driver.begin.value, entry.end = driver.end.value;
       table.put(entry);
     }
