@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "analyzer/report_pieces.h"
+
 namespace hvd {
 namespace {
 
@@ -9,12 +11,6 @@ using nlohmann::json;
 
 constexpr std::size_t kEvidenceFrames = 6;
 constexpr std::size_t kEvidenceLines = 8;
-
-void add_finding(json& partition, const char* severity, const char* rule, const std::string& text,
-                 json evidence) {
-  partition["findings"].push_back(
-      {{"severity", severity}, {"rule", rule}, {"text", text}, {"evidence", std::move(evidence)}});
-}
 
 const json* task_of(const json& host, const json& pid) {
   for (const json& task : host["tasks"])
@@ -51,17 +47,21 @@ void relate_vcpu(json& host, const json& vm, const json& vcpu, json* guest) {
     if (!cpu["task"].is_object() || cpu["task"]["pid"] != vcpu["pid"]) continue;
     cpu["vcpu"] = {{"vm", vm["name"]}, {"id", vcpu["id"]}, {"in_guest", vcpu["in_guest"]}};
     if (guest && host["crash"]["kind"] != "none" && host["crash"]["cpu"] == cpu["id"]) {
-      add_finding(*guest, "warning", "host-died-in-vcpu",
-                  "the host died on the CPU that ran " + which + ", in that one's thread",
-                  frames_of(cpu["stack"]));
+      guest->at("findings")
+          .push_back(
+              finding_json("warning", "host-died-in-vcpu",
+                           "the host died on the CPU that ran " + which + ", in that one's thread",
+                           frames_of(cpu["stack"])));
     }
     return;
   }
   const json* task = task_of(host, vcpu["pid"]);
   if (!guest || !task || (*task)["state"] != "D") return;
-  add_finding(*guest, "warning", "vcpu-stuck-in-host",
-              which + " does not run: its thread waits in the host and cannot be interrupted",
-              frames_of((*task)["stack"]));
+  guest->at("findings")
+      .push_back(finding_json(
+          "warning", "vcpu-stuck-in-host",
+          which + " does not run: its thread waits in the host and cannot be interrupted",
+          frames_of((*task)["stack"])));
 }
 
 void relate_memory(json& host, json& guest) {
@@ -73,9 +73,11 @@ void relate_memory(json& host, json& guest) {
   const std::string why = evidence.empty()
                               ? "must not be read, by the host's word or by policy"
                               : "lie where the host's memory failed, or must not be read";
-  add_finding(guest, "warning", "restricted-memory", size + "this VM's memory " + why, evidence);
-  add_finding(host, "warning", "restricted-memory-of-vm",
-              size + "the VM " + guest["name"].get<std::string>() + " " + why, evidence);
+  guest["findings"].push_back(
+      finding_json("warning", "restricted-memory", size + "this VM's memory " + why, evidence));
+  host["findings"].push_back(
+      finding_json("warning", "restricted-memory-of-vm",
+                   size + "the VM " + guest["name"].get<std::string>() + " " + why, evidence));
 }
 
 }  // namespace

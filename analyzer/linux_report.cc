@@ -64,17 +64,11 @@ json vms_json(const std::vector<VirtualMachine>& machines) {
   return out;
 }
 
-json finding(const char* severity, const char* rule, const std::string& text,
-             json evidence = json::array()) {
-  return {
-      {"severity", severity}, {"rule", rule}, {"text", text}, {"evidence", std::move(evidence)}};
-}
-
 json findings_json(LinuxGuest& guest, const Crash& crash, const std::vector<Stack>& stacks) {
   json out = json::array();
   for (unsigned cpu = 0; cpu < stacks.size(); ++cpu) {
     if (!stacks[cpu].complete && !stacks[cpu].frames.empty()) {
-      out.push_back(finding(
+      out.push_back(finding_json(
           "info", "stack-incomplete",
           "the stack of CPU " + std::to_string(cpu) + " ends early: " + stacks[cpu].end_reason));
     }
@@ -85,7 +79,7 @@ json findings_json(LinuxGuest& guest, const Crash& crash, const std::vector<Stac
   }
   if (!waiting.empty()) {
     const std::string text = std::to_string(waiting.size()) + " tasks wait uninterruptibly";
-    out.push_back(finding("info", "uninterruptible-tasks", text, std::move(waiting)));
+    out.push_back(finding_json("info", "uninterruptible-tasks", text, std::move(waiting)));
   }
   json tainted = json::array();
   for (const LogRecord& record : guest.log()) {
@@ -95,9 +89,10 @@ json findings_json(LinuxGuest& guest, const Crash& crash, const std::vector<Stac
     }
   }
   if (!tainted.empty())
-    out.push_back(finding("info", "tainted", "the kernel was tainted", std::move(tainted)));
+    out.push_back(finding_json("info", "tainted", "the kernel was tainted", std::move(tainted)));
   if (crash.kind == "none")
-    out.push_back(finding("info", "no-crash", "nothing in the dump says that the guest crashed"));
+    out.push_back(
+        finding_json("info", "no-crash", "nothing in the dump says that the guest crashed"));
   return out;
 }
 
@@ -195,7 +190,7 @@ void report_linux(LinuxGuest& guest, const std::optional<ToldPanic>& told, json&
   for (json& found : findings_json(guest, crash, stacks))
     partition["findings"].push_back(std::move(found));
   for (const std::string& problem : guest.problems()) {
-    partition["findings"].push_back(finding("warning", "damage", printable(problem)));
+    partition["findings"].push_back(finding_json("warning", "damage", problem));
   }
 }
 

@@ -9,6 +9,21 @@ namespace hvd {
 
 using nlohmann::json;
 
+json finding_json(const char* severity, const char* rule, const std::string& text, json evidence) {
+  return {{"severity", severity},
+          {"rule", rule},
+          {"text", printable(text)},
+          {"evidence", std::move(evidence)}};
+}
+
+std::string utc(std::time_t seconds) {
+  std::tm parts{};
+  if (::gmtime_r(&seconds, &parts) == nullptr) return {};
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
 json registers_json(const Registers& registers) {
   json out = json::object();
   for (std::size_t i = 0; i < kRegCount; ++i) {

@@ -1,8 +1,10 @@
 // Parts of a report that do not depend on the guest's operating system.
 #pragma once
 
+#include <ctime>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "base/address.h"
 #include "base/bytes.h"
@@ -10,6 +12,13 @@
 #include "base/result.h"
 
 namespace hvd {
+
+/// An entry of a partition's findings.
+nlohmann::json finding_json(const char* severity, const char* rule, const std::string& text,
+                            nlohmann::json evidence = nlohmann::json::array());
+
+/// "2021-02-21T01:38:22Z"; empty for a time that no calendar has.
+std::string utc(std::time_t seconds);
 
 nlohmann::json registers_json(const Registers& registers);
 

@@ -1,9 +1,8 @@
 #include "analyzer/triage.h"
 
-#include <ctime>
-
 #include "analyzer/host_findings.h"
 #include "analyzer/linux_report.h"
+#include "analyzer/report_pieces.h"
 #include "analyzer/windows_report.h"
 #include "base/json.h"
 #include "base/text.h"
@@ -12,15 +11,6 @@ namespace hvd {
 namespace {
 
 using nlohmann::json;
-
-std::string utc(std::uint64_t ns) {
-  const auto seconds = static_cast<std::time_t>(ns / 1'000'000'000);
-  std::tm parts{};
-  ::gmtime_r(&seconds, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
 
 json printable_all(const std::vector<std::string>& texts) {
   json out = json::array();
@@ -99,10 +89,7 @@ json empty_partition(const Image& image) {
 }
 
 void add_finding(json& partition, const char* severity, const char* rule, const std::string& text) {
-  partition["findings"].push_back({{"severity", severity},
-                                   {"rule", rule},
-                                   {"text", printable(text)},
-                                   {"evidence", json::array()}});
+  partition["findings"].push_back(finding_json(severity, rule, text));
 }
 
 // The hypervisor partition of a VMM process: its threads are its CPUs.
@@ -185,14 +172,17 @@ void report_partition(const Image& image, const TriageOptions& options, bool wit
 
 json triage(const OpenedDump& dump, const TriageOptions& options) {
   json agent = parse_json_object(as_bytes(dump.agent));
-  json report{{"schema", "hvdump-triage/1"},
-              {"dump",
-               {{"id", dump.id},
-                {"created", dump.created_ns ? json(utc(dump.created_ns)) : json()},
-                {"agent", agent.is_object() ? agent : json::object()},
-                {"complete", dump.complete},
-                {"problems", printable_all(dump.problems)}}},
-              {"partitions", json::array()}};
+  json report{
+      {"schema", "hvdump-triage/1"},
+      {"dump",
+       {{"id", dump.id},
+        {"created", dump.created_ns
+                        ? json(utc(static_cast<std::time_t>(dump.created_ns / 1'000'000'000)))
+                        : json()},
+        {"agent", agent.is_object() ? agent : json::object()},
+        {"complete", dump.complete},
+        {"problems", printable_all(dump.problems)}}},
+      {"partitions", json::array()}};
   for (const Image& image : dump.partitions)
     report_partition(image, options, true, report["partitions"]);
   relate_host_and_guests(report["partitions"]);

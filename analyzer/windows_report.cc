@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
 
 #include "analyzer/report_pieces.h"
 #include "base/text.h"
@@ -33,14 +32,6 @@ std::string hex_code(std::uint32_t code) {
   return text;
 }
 
-std::string utc(std::time_t seconds) {
-  std::tm parts{};
-  if (::gmtime_r(&seconds, &parts) == nullptr) return {};
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
-
 // One letter, as a Linux task has it.
 const char* state_letter(std::uint8_t state) {
   switch (state) {
@@ -63,14 +54,6 @@ std::string text_of(const BugCheck& bugcheck) {
   for (std::size_t i = 0; i < bugcheck.parameters.size(); ++i)
     out += (i ? ", " : "") + hex(bugcheck.parameters[i]);
   return out + ")";
-}
-
-json finding(const char* severity, const char* rule, const std::string& text,
-             json evidence = json::array()) {
-  return {{"severity", severity},
-          {"rule", rule},
-          {"text", printable(text)},
-          {"evidence", std::move(evidence)}};
 }
 
 json parameters_json(const BugCheck& bugcheck) {
@@ -206,7 +189,7 @@ std::vector<std::string> bucket_frames(const WindowsGuest& guest, const json& st
   std::vector<std::string> out;
   const auto& bugcheck = guest.kernel().bugcheck();
   if (!bugcheck) return out;
-  out.push_back(hex_code(bugcheck->code & ~0x10000000u));
+  out.push_back(hex_code(plain_bugcheck(bugcheck->code)));
   const auto named = [](const json& frame) {
     std::string name = frame.value("module", std::string());
     const std::string symbol = frame.value("symbol", std::string());
@@ -245,9 +228,9 @@ std::vector<std::string> bucket_frames(const WindowsGuest& guest, const json& st
 void add_findings(const WindowsGuest& guest, json& findings) {
   const Kernel& kernel = guest.kernel();
   if (const auto& bugcheck = kernel.bugcheck()) {
-    findings.push_back(finding("info", "bugcheck",
-                               text_of(*bugcheck) + ", from " + bugcheck->source,
-                               parameters_json(*bugcheck)));
+    findings.push_back(finding_json("info", "bugcheck",
+                                    text_of(*bugcheck) + ", from " + bugcheck->source,
+                                    parameters_json(*bugcheck)));
     const auto parameter = faulting_address(bugcheck->code);
     const auto place =
         parameter ? guest.symbolizer().at(VirtAddr{bugcheck->parameters[*parameter]}) : Place();
@@ -255,32 +238,35 @@ void add_findings(const WindowsGuest& guest, json& findings) {
       std::string text = "the instruction that failed is in " + place.module->name;
       if (!place.module->version.empty()) text += " " + place.module->version;
       if (!place.symbol.empty()) text += ", " + place.symbol + "+" + hex(place.offset);
-      findings.push_back(finding("warning", "faulting-module", text));
+      findings.push_back(finding_json("warning", "faulting-module", text));
     }
   } else {
     findings.push_back(
-        finding("info", "no-crash", "nothing in the dump says that the guest crashed"));
+        finding_json("info", "no-crash", "nothing in the dump says that the guest crashed"));
   }
   json how = json::array();
   for (const auto& [what, source] : kernel.found()) how.push_back(printable(what + ": " + source));
-  findings.push_back(finding("info", "windows-found", "what of Windows was found, and how", how));
+  findings.push_back(
+      finding_json("info", "windows-found", "what of Windows was found, and how", how));
   json unloaded = json::array();
   for (const UnloadedModule& module : read_unloaded_modules(kernel)) {
     unloaded.push_back(printable(module.name) + " " + hex(module.begin.value) + "-" +
                        hex(module.end.value));
   }
   if (!unloaded.empty())
-    findings.push_back(finding("info", "unloaded-modules", "drivers that were unloaded", unloaded));
+    findings.push_back(
+        finding_json("info", "unloaded-modules", "drivers that were unloaded", unloaded));
   if (const auto time = kernel.system_time()) {
     constexpr std::uint64_t kEpoch = 116444736000000000;  // 1970 in FILETIME
     if (*time > kEpoch) {
-      findings.push_back(finding("info", "system-time",
-                                 "the guest's clock said " +
-                                     utc(static_cast<std::time_t>((*time - kEpoch) / 10'000'000))));
+      findings.push_back(
+          finding_json("info", "system-time",
+                       "the guest's clock said " +
+                           utc(static_cast<std::time_t>((*time - kEpoch) / 10'000'000))));
     }
   }
   for (const std::string& problem : guest.problems())
-    findings.push_back(finding("warning", "damage", problem));
+    findings.push_back(finding_json("warning", "damage", problem));
 }
 
 }  // namespace

@@ -29,6 +29,9 @@ struct Image {
 /// hypervisor's, without a kernel.
 inline constexpr const char* kHostUserName = "host-user";
 
+/// The contents of the first note of that owner, or null.
+const Bytes* note_of(const Image& image, std::string_view owner);
+
 /// Whether it is the memory of a process, by process addresses, rather than that of a machine.
 bool is_process(const Image& image);
 

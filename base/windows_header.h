@@ -41,7 +41,7 @@ struct Context64 {
 };
 static_assert(sizeof(Context64) == 0x4d0);
 static_assert(offsetof(Context64, rip) == 0xf8);
-inline constexpr std::uint32_t kContextAmd64 = 0x100000, kContextAll = 0x10001f;
+inline constexpr std::uint32_t kContextAmd64 = 0x100000;
 
 struct Header64 {
   char signature[8];  // kHeaderSignature

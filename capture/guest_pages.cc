@@ -31,8 +31,6 @@ class RecordedMemory final : public PhysicalMemory {
   mutable std::mutex mutex_;
 };
 
-bool is_vmcoreinfo(const Note& note) { return note.name == "VMCOREINFO"; }
-
 const char* name_of(GuestLevel level) {
   switch (level) {
     case GuestLevel::kKernel: return "kernel";
@@ -65,7 +63,7 @@ std::unique_ptr<GuestPages> GuestPages::open(const PhysicalMemory& memory,
       std::shared_ptr<const PhysicalMemory>(std::shared_ptr<void>(), out->cached_.get());
   out->image_.registers = registers;
   out->image_.notes = notes;
-  if (search || std::any_of(notes.begin(), notes.end(), is_vmcoreinfo)) out->look(wanted);
+  if (search || note_of(out->image_, "VMCOREINFO")) out->look(wanted);
   return out;
 }
 
@@ -77,9 +75,7 @@ void GuestPages::look(GuestLevel wanted) {
   classes_ = std::move(*classes);
   level_ = wanted;
   if (wanted != GuestLevel::kMini) return;
-  const std::string& text = (*kernel)->info_text();
-  if (std::none_of(image_.notes.begin(), image_.notes.end(), is_vmcoreinfo))
-    found_note_ = Note{"VMCOREINFO", 0, Bytes(as_bytes(text).begin(), as_bytes(text).end())};
+  if (!note_of(image_, "VMCOREINFO")) found_note_ = (*kernel)->info_note();
   Image recorded = image_;
   if (found_note_) recorded.notes.push_back(*found_note_);
   recorded.memory = std::make_shared<RecordedMemory>(*cached_, triage_pages_);

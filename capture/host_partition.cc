@@ -173,9 +173,7 @@ Result<void> write_host(CaptureSession& session, const Kernel& host,
   const auto partition = HVD_TRY(session.begin(kName, Role::kHypervisor, policy));
   const auto write = [&]() -> Result<PipelineResult> {
     HVD_TRY(partition->facts(facts_of(host, session.policy(), machines)));
-    HVD_TRY(partition->note(
-        {"VMCOREINFO", 0,
-         Bytes(as_bytes(host.info_text()).begin(), as_bytes(host.info_text()).end())}));
+    HVD_TRY(partition->note(host.info_note()));
     for (unsigned cpu = 0; cpu < host.cpu_count(); ++cpu) {
       if (const auto registers = visible_registers(host, cpu, vmms))
         HVD_TRY(partition->registers(*registers));

@@ -63,7 +63,7 @@ class Run {
         PageRun run{PageRun::Kind::kAbsent, last - first, {}, Absence::kBudget};
         if (marks[first].left_out) run.reason = *marks[first].left_out;
         else if (options_.spent && options_.spent()) over_budget_ += run.pages;
-        else run = replaced(source_.fetch(PhysAddr{at}, run.pages, scratch), scratch);
+        else run = replaced(PhysAddr{at}, source_.fetch(PhysAddr{at}, run.pages, scratch), scratch);
         HVD_TRY(store(out, at, base, marks, run));
         progress_.advance(run.pages * kPageSize);
         at += run.pages * kPageSize;
@@ -73,7 +73,7 @@ class Run {
   }
 
   // A page that is not there, with what the policy puts in its place.
-  PageRun replaced(PageRun run, MutableBytes scratch) {
+  PageRun replaced(PhysAddr at, PageRun run, MutableBytes scratch) {
     if (run.kind != PageRun::Kind::kAbsent) return run;
     RestrictedAction action = RestrictedAction::kSkip;
     if (run.reason == Absence::kUnreadable) action = options_.replacement.unreadable;
@@ -81,7 +81,7 @@ class Run {
     if (action == RestrictedAction::kSkip) return run;
     run.pages = std::min<std::uint64_t>(run.pages, scratch.size() / kPageSize);
     const MutableBytes pages = scratch.first(run.pages * kPageSize);
-    fill(pages, action);
+    fill(at, pages, action);
     replaced_ += run.pages;
     return {PageRun::Kind::kBytes, run.pages, pages, {}};
   }

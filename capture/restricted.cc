@@ -19,11 +19,11 @@ nlohmann::json restricted_json(const std::vector<RestrictedRange>& ranges) {
   return out;
 }
 
-void fill(MutableBytes pages, RestrictedAction action) {
-  for (std::size_t i = 0; i < pages.size(); ++i) {
-    const bool filler = action == RestrictedAction::kSubstitute;
-    pages[i] =
-        filler ? static_cast<std::byte>(kFiller[i % kPageSize % kFiller.size()]) : std::byte{0};
+void fill(PhysAddr at, MutableBytes out, RestrictedAction action) {
+  const bool filler = action == RestrictedAction::kSubstitute;
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i] = filler ? static_cast<std::byte>(kFiller[(at.value + i) % kPageSize % kFiller.size()])
+                    : std::byte{0};
   }
 }
 
@@ -70,16 +70,10 @@ Result<std::size_t> RestrictedMemory::read_some(PhysAddr at, MutableBytes out) c
   const std::uint64_t left = restricted->range.begin.value + restricted->range.size - at.value;
   const auto size =
       static_cast<std::size_t>(std::min<std::uint64_t>({out.size(), left, until_next(at)}));
-  switch (restricted->action) {
-    case RestrictedAction::kSkip:
-      return Error{ErrorCode::kNotCaptured,
-                   "address " + hex(at.value) + " must not be read: restricted"};
-    case RestrictedAction::kScrub: std::memset(out.data(), 0, size); break;
-    case RestrictedAction::kSubstitute:
-      for (std::size_t i = 0; i < size; ++i)
-        out[i] = static_cast<std::byte>(kFiller[(at.value % kPageSize + i) % kFiller.size()]);
-      break;
-  }
+  if (restricted->action == RestrictedAction::kSkip)
+    return Error{ErrorCode::kNotCaptured,
+                 "address " + hex(at.value) + " must not be read: restricted"};
+  fill(at, out.first(size), restricted->action);
   return size;
 }
 

@@ -29,8 +29,8 @@ struct RestrictedRange {
 /// What a substituted page holds, again and again.
 inline constexpr std::string_view kFiller = "hvdump: restricted\n";
 
-/// Puts the filler, or zeros for kScrub, into whole pages.
-void fill(MutableBytes pages, RestrictedAction action);
+/// Fills `out`, the bytes from `at` on, with the filler or, for kScrub, with zeros.
+void fill(PhysAddr at, MutableBytes out, RestrictedAction action);
 
 /// For a partition's facts: what was restricted and what happened to it.
 nlohmann::json restricted_json(const std::vector<RestrictedRange>& ranges);

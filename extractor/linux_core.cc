@@ -118,8 +118,7 @@ GuestCore plan_guest_core(const Image& image, const std::string& output) {
   for (const PageMapping& mapping : mappings) add_loads(mapping, core.plan.pieces, core.plan.loads);
   add_unmapped(core.plan.pieces, core.plan.loads);
   add_cpus(**kernel, core.plan.notes);
-  const ByteView text = as_bytes((*kernel)->info_text());
-  core.plan.notes.push_back({"VMCOREINFO", 0, Bytes(text.begin(), text.end())});
+  core.plan.notes.push_back((*kernel)->info_note());
 
   std::vector<std::string> ignored;
   const auto log = linux_guest::read_log(**kernel, ignored);

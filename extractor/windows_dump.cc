@@ -9,6 +9,7 @@
 #include "formats/windows_dump/triage_writer.h"
 #include "formats/windows_dump/writer.h"
 #include "guest/debuginfo/pdb_symbols.h"
+#include "guest/windows/bugcheck.h"
 #include "guest/windows/processes.h"
 #include "guest/windows/symbolizer.h"
 
@@ -116,7 +117,7 @@ class DumpMaker {
     plan.header = header();
     plan.pieces = whole_pages(readable_pieces(*image_.memory));
     if (kernel_only) plan.pieces = common(plan.pieces, kernel_pages());
-    const PageTables* tables = kernel_.space().tables();
+    const PageTables* tables = kernel_.space().page_tables();
     if (!tables)
       return Error{ErrorCode::kUnsupported, "only a triage dump can be made of a triage dump"};
     for (const TriagePlan::Block& block : corrections()) {
@@ -177,7 +178,7 @@ class DumpMaker {
     const std::string& release = kernel_.release();
     out.build = static_cast<std::uint32_t>(
         std::strtoul(release.c_str() + release.rfind('.') + 1, nullptr, 10));
-    if (const PageTables* tables = kernel_.space().tables())
+    if (const PageTables* tables = kernel_.space().page_tables())
       out.directory_table_base = tables->root().value;
     out.loaded_modules = kernel_.loaded_modules().value;
     out.active_processes = kernel_.active_processes().value;
@@ -195,7 +196,7 @@ class DumpMaker {
   // Where a parameter of the bug check leads to the exception itself, that one.
   ExceptionRecord64 exception(const Registers& registers) const {
     const auto& bugcheck = kernel_.bugcheck();
-    const std::uint32_t code = bugcheck ? bugcheck->code & ~0x10000000u : 0;
+    const std::uint32_t code = bugcheck ? plain_bugcheck(bugcheck->code) : 0;
     if (code == 0x7e) {
       const auto record =
           kernel_.space().read<ExceptionRecord64>(VirtAddr{bugcheck->parameters[2]});
@@ -212,7 +213,7 @@ class DumpMaker {
   std::vector<PhysRange> kernel_pages() const {
     std::vector<PhysRange> out;
     std::size_t unreadable = 0;
-    const PageTables* tables = kernel_.space().tables();
+    const PageTables* tables = kernel_.space().page_tables();
     if (!tables) return out;
     for (const PageMapping& mapped :
          tables->mappings(kKernelBegin, kKernelEnd, kMaxMappings, unreadable))
@@ -227,10 +228,9 @@ class DumpMaker {
   void parts(TriagePlan& plan) const {
     const DebuggerData& data = kernel_.debugger_data()->data;
     plan.debugger_data = data.bytes();
-    const auto kept = [&](const char* name) -> Bytes {
-      for (const Note& note : image_.notes)
-        if (note.name == name) return note.contents;
-      return {};
+    const auto kept = [&](const char* name) {
+      const Bytes* part = note_of(image_, name);
+      return part ? *part : Bytes();
     };
     plan.prcb = kept("TRIAGE_PRCB"), plan.process = kept("TRIAGE_PROCESS"),
     plan.thread = kept("TRIAGE_THREAD");
@@ -302,7 +302,7 @@ Result<void> write_triage(const Image& image, const SymbolFinder& finder, const 
     (void)kernel->space().read_up_to(VirtAddr{(*cpu.best())[Reg::kRip]} - kCode, 2 * kCode);
   }
   // The pieces of a triage dump are kept as they are.
-  if (!kernel->space().tables()) {
+  if (!kernel->space().page_tables()) {
     for (const PhysRange& range : image.memory->ranges())
       touched.add(VirtAddr{range.begin.value}, static_cast<std::size_t>(range.size));
   }

@@ -59,6 +59,11 @@ Result<VirtAddr> Kernel::symbol(std::string_view name) const {
   return Error{ErrorCode::kNotFound, "the kernel has no symbol " + std::string(name)};
 }
 
+Note Kernel::info_note() const {
+  const ByteView text = as_bytes(found_.text);
+  return {"VMCOREINFO", 0, Bytes(text.begin(), text.end())};
+}
+
 Result<const Types*> Kernel::need_types() const {
   if (types_) return &*types_;
   return Error{ErrorCode::kNotFound, "the kernel carries no type information (BTF)"};

@@ -25,6 +25,8 @@ class Kernel {
   const VmcoreInfo& info() const { return found_.info; }
   /// VMCOREINFO as the kernel wrote it.
   const std::string& info_text() const { return found_.text; }
+  /// The same as a note, as dumps carry it.
+  Note info_note() const;
   /// Where VMCOREINFO was found.
   const std::string& info_source() const { return found_.where; }
   const VirtualMemory& memory() const { return memory_; }

@@ -37,6 +37,7 @@ class ProcessPages {
   PageStructs pages_;
   Member root_;  // anon_vma.root
   std::unordered_set<std::uint64_t> anonymous_, files_;
+  // The kernel's memory is for one thread at a time.
   mutable std::unique_ptr<std::mutex> mutex_ = std::make_unique<std::mutex>();
   mutable std::unordered_map<std::uint64_t, std::uint64_t> roots_;  // of anon_vmas seen before
 };

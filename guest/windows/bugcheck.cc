@@ -285,27 +285,26 @@ const auto* find(const Table& table, std::uint32_t code) {
   return at == std::end(table) ? nullptr : &*at;
 }
 
-// 0x1000007e is 0x7e as a minidump has it.
-std::uint32_t plain(std::uint32_t code) {
+}  // namespace
+
+std::uint32_t plain_bugcheck(std::uint32_t code) {
   constexpr std::uint32_t kMinidump = 0x10000000;
   return (code & 0xff000000) == kMinidump ? code & ~kMinidump : code;
 }
 
-}  // namespace
-
 std::string bugcheck_name(std::uint32_t code) {
-  const Name* name = find(kNames, plain(code));
+  const Name* name = find(kNames, plain_bugcheck(code));
   if (!name) return {};
-  return std::string(name->name) + (plain(code) == code ? "" : "_M");
+  return std::string(name->name) + (plain_bugcheck(code) == code ? "" : "_M");
 }
 
 const std::array<std::string_view, 4>* bugcheck_parameters(std::uint32_t code) {
-  const Parameters* parameters = find(kParameters, plain(code));
+  const Parameters* parameters = find(kParameters, plain_bugcheck(code));
   return parameters ? &parameters->meanings : nullptr;
 }
 
 std::optional<std::size_t> faulting_address(std::uint32_t code) {
-  const Parameters* parameters = find(kParameters, plain(code));
+  const Parameters* parameters = find(kParameters, plain_bugcheck(code));
   if (!parameters || parameters->address < 0) return std::nullopt;
   return static_cast<std::size_t>(parameters->address);
 }

@@ -13,6 +13,9 @@ namespace hvd::windows {
 /// minidumps add (0x10000000) have names that end in "_M".
 std::string bugcheck_name(std::uint32_t code);
 
+/// The code without the bit that minidumps add: 0x7e for 0x1000007e.
+std::uint32_t plain_bugcheck(std::uint32_t code);
+
 /// What each parameter is; null for codes whose parameters are not described here.
 const std::array<std::string_view, 4>* bugcheck_parameters(std::uint32_t code);
 

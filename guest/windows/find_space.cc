@@ -8,8 +8,6 @@
 namespace hvd::windows {
 namespace {
 
-constexpr VirtAddr kSharedUserData{0xfffff78000000000};
-constexpr std::uint64_t kFrame = 0x000ffffffffff000;
 constexpr std::uint64_t kLa57 = 1u << 12;        // CR4
 constexpr std::uint64_t kKernelTables = 0x7000;  // KPCR.Prcb.KernelDirectoryTableBase
 constexpr std::uint64_t kLargestKernel = 64u << 20;
@@ -34,7 +32,7 @@ std::optional<LowStub> find_low_stub(const PhysicalMemory& memory) {
     if (!begin || (*begin & kMask) != kBegin) continue;
     const auto entry = memory.read<le64>(PhysAddr{at + 0x70});
     const auto tables = memory.read<le64>(PhysAddr{at + 0xa0});
-    if (!entry || !tables || *entry >> 47 != 0x1ffff || *tables % kPageSize != 0) continue;
+    if (!entry || !tables || !is_kernel_address(*entry) || *tables % kPageSize != 0) continue;
     return LowStub{PhysAddr{*tables}, VirtAddr{*entry}};
   }
   return std::nullopt;
@@ -42,7 +40,7 @@ std::optional<LowStub> find_low_stub(const PhysicalMemory& memory) {
 
 // The first MZ header below `at` whose image reaches it and is the kernel by its names.
 std::optional<PeImage> kernel_around(const AddressSpace& space, VirtAddr at) {
-  if (at.value >> 47 != 0x1ffff) return std::nullopt;
+  if (!is_kernel_address(at.value)) return std::nullopt;
   const std::uint64_t top = at.value / kPageSize * kPageSize;
   for (std::uint64_t down = 0; down < kLargestKernel; down += kPageSize) {
     const VirtAddr base{top - down};
@@ -79,10 +77,10 @@ Result<FoundSpace> find_space(const Image& image, std::optional<PhysAddr> hint) 
   std::set<std::uint64_t> tried;
   const auto attempt = [&](std::uint64_t root, bool five_level,
                            const std::string& how) -> std::optional<FoundSpace> {
-    root &= kFrame;
+    root &= kFrameMask;
     if (root == 0 || !tried.insert(root).second) return std::nullopt;
     auto space =
-        std::make_unique<PagedSpace>(memory, PageTables(memory, PhysAddr{root}, five_level));
+        std::make_unique<VirtualMemory>(memory, PageTables(memory, PhysAddr{root}, five_level));
     if (!maps_shared_data(*space)) return std::nullopt;
     return FoundSpace{std::move(space), how, std::nullopt};
   };
@@ -98,8 +96,8 @@ Result<FoundSpace> find_space(const Image& image, std::optional<PhysAddr> hint) 
       return std::move(*found);
   }
   for (const Registers& cpu : image.registers) {
-    const PagedSpace user(memory,
-                          PageTables(memory, PhysAddr{cpu[Reg::kCr3] & kFrame}, five_level(cpu)));
+    const VirtualMemory user(
+        memory, PageTables(memory, PhysAddr{cpu[Reg::kCr3] & kFrameMask}, five_level(cpu)));
     for (const Reg reg : {Reg::kGsBase, Reg::kKernelGsBase}) {
       const auto root = user.read_u64(VirtAddr{cpu[reg]} + kKernelTables);
       if (!root) continue;

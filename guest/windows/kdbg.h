@@ -24,11 +24,9 @@ class DebuggerData {
   VirtAddr build_lab() const { return address(0x208); }
   VirtAddr processor_block() const { return address(0x218); }
   VirtAddr unloaded_drivers() const { return address(0x220); }
-  VirtAddr physical_memory_block() const { return address(0x270); }
 
   // Offsets in structures, in bytes; 0 when not known.
   std::uint16_t thread_kernel_stack() const { return offset(0x29c); }
-  std::uint16_t thread_initial_stack() const { return offset(0x29e); }
   std::uint16_t thread_process() const { return offset(0x2a0); }
   std::uint16_t thread_state() const { return offset(0x2a2); }
   std::uint16_t thread_size() const { return offset(0x2c0); }
@@ -37,7 +35,6 @@ class DebuggerData {
   std::uint16_t process_page_table() const { return offset(0x2ae); }
   std::uint16_t prcb_size() const { return offset(0x2b0); }
   std::uint16_t prcb_current_thread() const { return offset(0x2b4); }
-  std::uint16_t prcb_state_context() const { return offset(0x2bc); }
   std::uint16_t prcb_number() const { return offset(0x2be); }
   std::uint16_t pcr_prcb() const { return offset(0x2e6); }
   std::uint16_t prcb_context() const { return offset(0x338); }

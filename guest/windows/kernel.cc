@@ -12,7 +12,6 @@ namespace hvd::windows {
 namespace {
 
 constexpr std::size_t kMaxCpus = 2048;
-constexpr VirtAddr kSharedUserData{0xfffff78000000000};
 
 bool is_header(ByteView bytes) {
   return bytes.size() >= sizeof(Header64) &&
@@ -29,7 +28,7 @@ std::uint64_t filled(std::uint64_t value) {
 
 class KernelFinder {
  public:
-  KernelFinder(Kernel& out, const SymbolFinder& finder, AddressSpace::Observer observer)
+  KernelFinder(Kernel& out, const SymbolFinder& finder, ReadObserver observer)
       : out_(out), finder_(finder), observer_(std::move(observer)) {}
 
   Result<void> run() {
@@ -39,7 +38,8 @@ class KernelFinder {
         facts_.is_object() && facts_.value("address_space", nlohmann::json()) == "virtual";
     if (pieces) out_.space_ = std::make_unique<PieceSpace>(*out_.image_.memory);
     else HVD_TRY(find_in_memory());
-    out_.space_->observe(std::move(observer_));
+    if (observer_)
+      out_.space_ = std::make_unique<ObservedSpace>(std::move(out_.space_), std::move(observer_));
     find_debugger_data();
     if (out_.base_.value == 0 && out_.data_) out_.base_ = out_.data_->data.kernel_base();
     read_release();
@@ -274,20 +274,17 @@ class KernelFinder {
 
   // The number and the thread of the CPU whose block a triage dump keeps.
   std::optional<std::pair<std::uint32_t, VirtAddr>> triage_prcb() const {
-    if (!out_.data_) return std::nullopt;
-    for (const Note& note : out_.image_.notes) {
-      if (note.name != "TRIAGE_PRCB") continue;
-      const auto at = [&](std::size_t offset, std::size_t size) -> std::uint64_t {
-        le64 value = 0;
-        if (offset + size > note.contents.size()) return 0;
-        std::memcpy(&value, note.contents.data() + offset, size);
-        return value;
-      };
-      const DebuggerData& data = out_.data_->data;
-      return std::pair{static_cast<std::uint32_t>(at(data.prcb_number(), 4)),
-                       VirtAddr{at(data.prcb_current_thread(), 8)}};
-    }
-    return std::nullopt;
+    const Bytes* part = note_of(out_.image_, "TRIAGE_PRCB");
+    if (!out_.data_ || !part) return std::nullopt;
+    const auto at = [&](std::size_t offset, std::size_t size) -> std::uint64_t {
+      le64 value = 0;
+      if (offset + size > part->size()) return 0;
+      std::memcpy(&value, part->data() + offset, size);
+      return value;
+    };
+    const DebuggerData& data = out_.data_->data;
+    return std::pair{static_cast<std::uint32_t>(at(data.prcb_number(), 4)),
+                     VirtAddr{at(data.prcb_current_thread(), 8)}};
   }
 
   void read_bugcheck() {
@@ -339,12 +336,12 @@ class KernelFinder {
 
   Kernel& out_;
   const SymbolFinder& finder_;
-  AddressSpace::Observer observer_;
+  ReadObserver observer_;
   nlohmann::json facts_;
 };
 
 Result<std::unique_ptr<Kernel>> Kernel::open(const Image& image, const SymbolFinder& finder,
-                                             AddressSpace::Observer observer) {
+                                             ReadObserver observer) {
   if (!image.memory) return Error{ErrorCode::kNotFound, "there is no memory to look at"};
   std::unique_ptr<Kernel> kernel(new Kernel(image));
   HVD_TRY(KernelFinder(*kernel, finder, std::move(observer)).run());

@@ -37,7 +37,7 @@ class Kernel {
   /// of the kernel's memory, now and later. kNotFound when there is no Windows to be found; what is
   /// missing beyond that is in problems().
   static Result<std::unique_ptr<Kernel>> open(const Image& image, const SymbolFinder& finder,
-                                              AddressSpace::Observer observer = {});
+                                              ReadObserver observer = {});
 
   const Image& image() const { return image_; }
   const AddressSpace& space() const { return *space_; }

@@ -54,7 +54,7 @@ Result<void> walk(const Kernel& kernel, std::vector<Module>& out) {
     Module module;
     module.base = VirtAddr{HVD_TRY(space.read_u64(entry + kBase))};
     module.size = HVD_TRY(space.read_u32(entry + kSize));
-    if (const auto name = space.read_unicode_string(entry + kBaseName)) module.name = *name;
+    if (const auto name = read_unicode_string(space, entry + kBaseName)) module.name = *name;
     if (const auto sum = space.read_u32(entry + kChecksum))
       module.checksum = static_cast<std::uint32_t>(*sum);
     if (const auto time = space.read_u32(entry + kTimestamp))
@@ -102,7 +102,7 @@ std::vector<UnloadedModule> read_unloaded_modules(const Kernel& kernel) {
   for (std::size_t i = 0; i < kMaxUnloaded; ++i) {
     const VirtAddr entry = VirtAddr{*table} + i * kEntry;
     const auto begin = space.read_u64(entry + 0x10), end = space.read_u64(entry + 0x18);
-    const auto name = space.read_unicode_string(entry);
+    const auto name = read_unicode_string(space, entry);
     if (!begin || !end || !name) break;
     if (*begin != 0 && !name->empty()) out.push_back({*name, VirtAddr{*begin}, VirtAddr{*end}});
   }

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "guest/windows/address_space.h"
+#include "guest/windows/spaces.h"
 
 namespace hvd::windows {
 
@@ -34,7 +34,6 @@ class PeImage {
   VirtAddr base() const { return base_; }
   std::uint32_t size() const { return size_; }
   std::uint32_t timestamp() const { return timestamp_; }
-  std::uint16_t machine() const { return machine_; }
   const std::vector<PeSection>& sections() const { return sections_; }
   bool contains(VirtAddr at) const { return at.value - base_.value < size_; }
 
@@ -58,7 +57,6 @@ class PeImage {
                                kDirectories = 16;
   VirtAddr base_;
   std::uint32_t size_ = 0, timestamp_ = 0;
-  std::uint16_t machine_ = 0;
   std::vector<PeSection> sections_;
   std::array<Directory, kDirectories> directories_{};
 };

@@ -17,7 +17,7 @@ constexpr unsigned char kProcessObject = 3, kThreadObject = 6;  // DISPATCHER_HE
 // Byte offsets.
 struct Layout {
   std::uint64_t links = 0, id = 0, name = 0, parent = 0, threads = 0;  // of EPROCESS
-  std::uint64_t thread_links = 0, client = 0, thread_process = 0;      // of ETHREAD
+  std::uint64_t thread_links = 0, client = 0;                          // of ETHREAD
   bool has_threads = false;
 };
 
@@ -26,7 +26,7 @@ Result<void> walk_list(const AddressSpace& space, VirtAddr head, std::size_t lim
   std::set<std::uint64_t> seen;
   VirtAddr entry{HVD_TRY(space.read_u64(head))};
   while (entry != head) {
-    if (entry.value >> 47 != 0x1ffff || !seen.insert(entry.value).second || seen.size() > limit)
+    if (!is_kernel_address(entry.value) || !seen.insert(entry.value).second || seen.size() > limit)
       return Error{ErrorCode::kCorrupt, "the list at " + hex(head.value) + " does not end"};
     if (!found(entry)) return {};
     entry = VirtAddr{HVD_TRY(space.read_u64(entry))};
@@ -91,11 +91,9 @@ class Reader {
 
   bool is_page_table(std::uint64_t value) const {
     // Every process maps it; the low bits may hold an address space's number.
-    constexpr VirtAddr kSharedUserData{0xfffff78000000000};
-    constexpr std::uint64_t kFrame = 0x000ffffffffff000;
-    const bool five_level = space_.tables() && space_.tables()->five_level();
-    const PageTables tables(*kernel_.image().memory, PhysAddr{value & kFrame}, five_level);
-    return (value & kFrame) != 0 && tables.translate(kSharedUserData).has_value();
+    const bool five_level = space_.page_tables() && space_.page_tables()->five_level();
+    const PageTables tables(*kernel_.image().memory, PhysAddr{value & kFrameMask}, five_level);
+    return (value & kFrameMask) != 0 && tables.translate(kSharedUserData).has_value();
   }
 
   std::optional<std::uint64_t> name_within(VirtAddr process, std::uint64_t size) const {
@@ -112,7 +110,6 @@ class Reader {
     const auto threads = member("_KPROCESS", "ThreadListHead");
     const auto links = member("_KTHREAD", "ThreadListEntry");
     const auto client = member("_ETHREAD", "Cid");
-    layout_.thread_process = data_.thread_process();
     if (threads && links && client) {
       layout_.threads = *threads, layout_.thread_links = *links, layout_.client = *client;
       layout_.has_threads = true;
@@ -123,8 +120,8 @@ class Reader {
     const std::uint64_t size = data_.thread_size() != 0 ? data_.thread_size() : 0x1000;
     for (const Cpu& cpu : kernel_.cpus()) {
       if (cpu.thread.value == 0) continue;
-      const auto process = space_.read_u64(cpu.thread + layout_.thread_process);
-      if (!process || *process >> 47 != 0x1ffff) continue;
+      const auto process = space_.read_u64(cpu.thread + data_.thread_process());
+      if (!process || !is_kernel_address(*process)) continue;
       const VirtAddr head = VirtAddr{*process} + layout_.threads;
       (void)walk_list(space_, head, kMaxThreads, [&](VirtAddr entry) {
         const std::uint64_t within = entry - cpu.thread;
@@ -200,12 +197,8 @@ class Reader {
 
 // A triage dump keeps one process and one thread, by themselves.
 std::vector<Process> from_triage(const Kernel& kernel) {
-  const auto part = [&](std::string_view name) -> const Bytes* {
-    for (const Note& note : kernel.image().notes)
-      if (note.name == name) return &note.contents;
-    return nullptr;
-  };
-  const Bytes *process = part("TRIAGE_PROCESS"), *thread = part("TRIAGE_THREAD");
+  const Bytes* process = note_of(kernel.image(), "TRIAGE_PROCESS");
+  const Bytes* thread = note_of(kernel.image(), "TRIAGE_THREAD");
   std::vector<Process> out;
   if (!process || !thread || !kernel.debugger_data()) return out;
   const DebuggerData& data = kernel.debugger_data()->data;
@@ -223,7 +216,7 @@ std::vector<Process> from_triage(const Kernel& kernel) {
     const std::uint64_t id = word(*process, at);
     const bool is_id = id != 0 && id % 4 == 0 && id < (std::uint64_t{1} << 32);
     const bool linked =
-        word(*process, at + 8) >> 47 == 0x1ffff && word(*process, at + 16) >> 47 == 0x1ffff;
+        is_kernel_address(word(*process, at + 8)) && is_kernel_address(word(*process, at + 16));
     if (!is_id || !linked) continue;
     for (std::size_t in = 0; in + 16 <= thread->size(); in += 8) {
       const std::uint64_t own = word(*thread, in + 8);
@@ -257,18 +250,11 @@ std::vector<Process> from_triage(const Kernel& kernel) {
 
 std::vector<Process> read_processes(const Kernel& kernel, std::vector<std::string>& problems) {
   if (!kernel.debugger_data()) return {};
-  if (!kernel.space().tables()) return from_triage(kernel);
+  if (!kernel.space().page_tables()) return from_triage(kernel);
   std::vector<Process> out;
   if (const auto done = Reader(kernel).read(out, problems); !done)
     problems.push_back("processes: " + done.error().message);
   return out;
-}
-
-std::string_view state_name(std::uint8_t state) {
-  constexpr std::string_view kNames[] = {
-      "initialized", "ready",      "running",        "standby",   "terminated",
-      "waiting",     "transition", "deferred-ready", "gate-wait", "waiting-for-process-in-swap"};
-  return state < std::size(kNames) ? kNames[state] : "unknown";
 }
 
 }  // namespace hvd::windows

@@ -31,7 +31,4 @@ struct Process {
 /// told in `problems`.
 std::vector<Process> read_processes(const Kernel& kernel, std::vector<std::string>& problems);
 
-/// "running", "waiting" ... of a KTHREAD_STATE.
-std::string_view state_name(std::uint8_t state);
-
 }  // namespace hvd::windows

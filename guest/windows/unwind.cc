@@ -30,8 +30,6 @@ enum class Op : unsigned {
 };
 constexpr unsigned kChained = 4;  // UNW_FLAG_CHAININFO
 
-bool is_kernel(std::uint64_t address) { return address >> 47 == 0x1ffff; }
-
 }  // namespace
 
 struct Unwinder::State {
@@ -105,7 +103,7 @@ void Unwinder::unwind(State state, Stack& stack) const {
       return;
     }
     const VirtAddr at{state.rip};
-    if (!is_kernel(at.value)) {  // user mode, after a machine frame
+    if (!is_kernel_address(at.value)) {  // user mode, after a machine frame
       stack.complete = state.exact;
       if (!state.exact)
         stack.end_reason = "a return address is no kernel address: " + hex(at.value);
@@ -349,7 +347,7 @@ void Unwinder::scan(VirtAddr sp, Stack& stack) const {
     le64 word;
     std::memcpy(&word, words.data() + at, sizeof word);
     const VirtAddr value{word};
-    if (!is_kernel(value.value) || !is_code(value)) continue;
+    if (!is_kernel_address(value.value) || !is_code(value)) continue;
     stack.frames.push_back({value, value - 1, sp + at, false, false});
   }
 }

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
+#include <vector>
 
 #include "base/physical_memory.h"
 
@@ -37,6 +39,22 @@ inline void walk(const PhysicalMemory& memory) {
         require(extent.kind == Extent::Kind::kStored || extent.kind == Extent::Kind::kZero);
       offset += extent.range.size;
     }
+  }
+}
+
+/// Writes over `memory` what the input says, for up to 64 patches: a place in its `pages` (u32), a
+/// length (u8), the bytes.
+template <typename Memory>
+void patch(Memory& memory, const std::vector<PhysAddr>& pages, ByteView input) {
+  for (int i = 0; i < 64 && input.size() >= 5; ++i) {
+    le32 place = 0;
+    std::memcpy(&place, input.data(), sizeof place);
+    const std::size_t size =
+        std::min<std::size_t>(std::to_integer<std::size_t>(input[4]) % 64, input.size() - 5);
+    const std::uint64_t at = place % (pages.size() * kPageSize);
+    const std::size_t fits = std::min<std::size_t>(size, kPageSize - at % kPageSize);
+    memory.write(pages[at / kPageSize] + at % kPageSize, input.subspan(5, fits));
+    input = input.subspan(5 + size);
   }
 }
 

@@ -22,16 +22,7 @@ Image patched(ByteView input) {
   static const fuzz::SyntheticGuest guest;
   static const std::vector<PhysAddr> pages = guest.memory->written();
   auto memory = std::make_shared<FakeMemory>(*guest.memory);
-  for (int i = 0; i < 64 && input.size() >= 5; ++i) {
-    le32 place = 0;
-    std::memcpy(&place, input.data(), sizeof place);
-    const std::size_t size =
-        std::min<std::size_t>(std::to_integer<std::size_t>(input[4]) % 64, input.size() - 5);
-    const std::uint64_t at = place % (pages.size() * kPageSize);
-    const std::size_t fits = std::min<std::size_t>(size, kPageSize - at % kPageSize);
-    memory->write(pages[at / kPageSize] + at % kPageSize, input.subspan(5, fits));
-    input = input.subspan(5 + size);
-  }
+  fuzz::patch(*memory, pages, input);
   Image image = guest.image;
   image.notes.clear();  // the copy in memory is the one that is patched
   image.memory = memory;

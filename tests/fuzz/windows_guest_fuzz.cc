@@ -9,18 +9,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace hvd::windows;
   static WindowsBuilder builder;
   static const std::vector<PhysAddr> pages = builder.memory().written();
-  ByteView input = fuzz::bytes_of_input(data, size);
   auto memory = std::make_shared<FakeMemory>(builder.memory());
-  for (int i = 0; i < 64 && input.size() >= 5; ++i) {
-    le32 place = 0;
-    std::memcpy(&place, input.data(), sizeof place);
-    const std::size_t length =
-        std::min<std::size_t>(std::to_integer<std::size_t>(input[4]) % 64, input.size() - 5);
-    const std::uint64_t at = place % (pages.size() * kPageSize);
-    const std::size_t fits = std::min<std::size_t>(length, kPageSize - at % kPageSize);
-    memory->write(pages[at / kPageSize] + at % kPageSize, input.subspan(5, fits));
-    input = input.subspan(5 + length);
-  }
+  fuzz::patch(*memory, pages, fuzz::bytes_of_input(data, size));
   Image image = builder.build();
   image.memory = memory;
   const auto kernel = Kernel::open(image, {});

@@ -101,19 +101,28 @@ TEST(WindowsKernel, IsFoundByTheStartBlockOfOtherCpus) {
   EXPECT_THAT(Kernel::open(image, {}), FailsWith(ErrorCode::kNotFound, "page tables"));
 }
 
+/// What the tests of lists and stacks begin with.
+struct Opened {
+  Image image;
+  std::unique_ptr<Kernel> kernel;
+  mutable std::vector<std::string> problems;
+  std::vector<Module> modules;
+  explicit Opened(const Builder& builder)
+      : image(builder.build()),
+        kernel(Kernel::open(image, {}).value()),
+        modules(read_modules(*kernel, problems)) {}
+  Unwinder unwinder() const { return {kernel->space(), modules}; }
+};
+
 TEST(WindowsModules, AndProcessesAreListed) {
   Builder builder;
-  const Image image = builder.build();
-  const auto kernel = Kernel::open(image, {});
-  ASSERT_THAT(kernel, Succeeds());
-  std::vector<std::string> problems;
-  const auto modules = read_modules(**kernel, problems);
-  ASSERT_THAT(modules, SizeIs(2));
-  EXPECT_EQ(modules[1].name, "mydriver.sys");
-  EXPECT_EQ(modules[1].timestamp, 0x60000000u);
-  EXPECT_EQ(modules[1].pdb->file, "mydriver.pdb");
-  const auto processes = read_processes(**kernel, problems);
-  EXPECT_THAT(problems, IsEmpty());
+  const Opened opened(builder);
+  ASSERT_THAT(opened.modules, SizeIs(2));
+  EXPECT_EQ(opened.modules[1].name, "mydriver.sys");
+  EXPECT_EQ(opened.modules[1].timestamp, 0x60000000u);
+  EXPECT_EQ(opened.modules[1].pdb->file, "mydriver.pdb");
+  const auto processes = read_processes(*opened.kernel, opened.problems);
+  EXPECT_THAT(opened.problems, IsEmpty());
   ASSERT_THAT(processes, SizeIs(2));
   EXPECT_EQ(processes[0].name, "System");
   EXPECT_EQ(processes[1].name, "smss.exe");
@@ -147,13 +156,9 @@ std::vector<std::uint64_t> addresses(const Stack& stack) {
 
 TEST(WindowsUnwinder, GoesThroughAMachineFrameToTheFirstFunction) {
   Builder builder;
-  const Image image = builder.build();
-  const auto kernel = Kernel::open(image, {});
-  ASSERT_THAT(kernel, Succeeds());
-  std::vector<std::string> problems;
-  const auto modules = read_modules(**kernel, problems);
-  const Unwinder unwinder((*kernel)->space(), modules);
-  const Stack stack = unwinder.from_registers(image.registers[0]);
+  const Opened opened(builder);
+  const Unwinder unwinder = opened.unwinder();
+  const Stack stack = unwinder.from_registers(opened.image.registers[0]);
   EXPECT_THAT(addresses(stack), ElementsAre(Builder::kKernel + Builder::kBugCheck + 0x20,
                                             Builder::kKernel + Builder::kTrap + 0x10,
                                             Builder::kDriver + Builder::kFailing + 5,
@@ -162,10 +167,10 @@ TEST(WindowsUnwinder, GoesThroughAMachineFrameToTheFirstFunction) {
   EXPECT_TRUE(stack.complete) << stack.end_reason;
   EXPECT_TRUE(stack.frames[2].interrupted);
   const SymbolFinder none;
-  const Symbolizer symbols((*kernel)->space(), modules, none);
+  const Symbolizer symbols(opened.kernel->space(), opened.modules, none);
   EXPECT_EQ(symbols.at(VirtAddr{Builder::kKernel + Builder::kBugCheck + 0x20}).symbol,
             "KeBugCheckEx");
-  EXPECT_EQ(crashed_cpu(**kernel, unwinder, symbols), 0u);
+  EXPECT_EQ(crashed_cpu(*opened.kernel, unwinder, symbols), 0u);
   // A thread that waits goes on where it was switched away from.
   EXPECT_THAT(addresses(unwinder.from_stack(VirtAddr{Builder::kStack + 0x3000})),
               testing::Contains(Builder::kKernel + Builder::kWorker + 0x10));
@@ -176,12 +181,8 @@ TEST(WindowsUnwinder, PrologsAndEpilogs) {
   Builder builder;
   builder.write(Builder::kKernel + Builder::kWorker + 0x40,
                 as_bytes("\x48\x83\xc4\x20\x5b\xc3"));  // add rsp, 0x20; pop rbx; ret
-  const Image image = builder.build();
-  const auto kernel = Kernel::open(image, {});
-  ASSERT_THAT(kernel, Succeeds());
-  std::vector<std::string> problems;
-  const auto modules = read_modules(**kernel, problems);
-  const Unwinder unwinder((*kernel)->space(), modules);
+  const Opened opened(builder);
+  const Unwinder unwinder = opened.unwinder();
   const std::uint64_t caller = Builder::kDriver + Builder::kEntry + 0x10;
   const std::uint64_t sp = Builder::kStack + 0x4000;
   const struct {
@@ -189,7 +190,7 @@ TEST(WindowsUnwinder, PrologsAndEpilogs) {
     std::uint64_t returns_at;  // behind the stack pointer
   } cases[] = {{0, 0}, {1, 8}, {5, 0x28}, {0x10, 0x28}, {0x40, 0x28}, {0x44, 8}, {0x45, 0}};
   for (const auto& c : cases) {
-    Registers cpu = image.registers[0];
+    Registers cpu = opened.image.registers[0];
     cpu.set(Reg::kRip, Builder::kKernel + Builder::kWorker + c.offset);
     cpu.set(Reg::kRsp, sp);
     builder.write(sp, Bytes(0x60));
@@ -204,12 +205,8 @@ TEST(WindowsUnwinder, PrologsAndEpilogs) {
 TEST(WindowsUnwinder, DamagedUnwindDataEndsInGuesses) {
   Builder builder;
   builder.write_u32(Builder::kKernel + 0x5800, 0x00020507);  // version 7
-  const Image image = builder.build();
-  const auto kernel = Kernel::open(image, {});
-  ASSERT_THAT(kernel, Succeeds());
-  std::vector<std::string> problems;
-  const auto modules = read_modules(**kernel, problems);
-  const Stack stack = Unwinder((*kernel)->space(), modules).from_registers(image.registers[0]);
+  const Opened opened(builder);
+  const Stack stack = opened.unwinder().from_registers(opened.image.registers[0]);
   EXPECT_FALSE(stack.complete);
   EXPECT_THAT(stack.end_reason, HasSubstr("version 7"));
   ASSERT_GE(stack.frames.size(), 2u);
