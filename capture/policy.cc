@@ -145,7 +145,7 @@ Result<Limits> parse_limits(const json& object) {
     HVD_TRY(with_context(parse_size(out.max_size), "policy: budget: max_size"));
   }
   if (const json deadline = object.value("deadline", json()); !deadline.is_null()) {
-    constexpr std::uint64_t kYear = 365 * 86400;
+    constexpr std::uint64_t kYear = std::uint64_t{365} * 86400;
     if (!deadline.is_number_unsigned() || deadline == 0 || deadline > kYear)
       return wrong("budget: \"deadline\" is no number of seconds");
     out.deadline_seconds = deadline.get<unsigned>();

@@ -158,7 +158,8 @@ std::vector<VirtualMachine> read_virtual_machines(const Kernel& kernel,
     // With KVM in the kernel itself a host would look like one without VMs, and theirs like memory
     // of any process.
     if (kernel.symbol("vm_list"))
-      problems.push_back("virtual machines: KVM is built into this kernel, which is not supported");
+      problems.emplace_back(
+          "virtual machines: KVM is built into this kernel, which is not supported");
     return machines;
   }
   const auto read_all = [&]() -> Result<void> {
