@@ -1,6 +1,7 @@
 #include "guest/windows/find_space.h"
 
 #include <algorithm>
+#include <cstring>
 #include <set>
 
 #include "base/text.h"
@@ -8,13 +9,31 @@
 namespace hvd::windows {
 namespace {
 
-constexpr std::uint64_t kLa57 = 1u << 12;        // CR4
-constexpr std::uint64_t kKernelTables = 0x7000;  // KPCR.Prcb.KernelDirectoryTableBase
+constexpr std::uint64_t kLa57 = 1u << 12;  // CR4
+constexpr std::uint64_t kLargestKpcr = 64u << 10;
 constexpr std::uint64_t kLargestKernel = 64u << 20;
 
 bool maps_shared_data(const AddressSpace& space) {
   // Its first words are the tick count and its multiplier; all that counts is that it is there.
   return space.read_u64(kSharedUserData).has_value();
+}
+
+// What in a KPCR may be page tables. KPRCB.KernelDirectoryTableBase is among it, at a place that
+// builds do not agree on, in a page that user mode's page tables have.
+std::vector<std::uint64_t> table_roots(const AddressSpace& user, VirtAddr kpcr) {
+  std::vector<std::uint64_t> out;
+  for (std::uint64_t page = 0; page < kLargestKpcr; page += kPageSize) {
+    const Bytes bytes = user.read_up_to(kpcr + page, kPageSize);
+    for (std::size_t at = 0; at + 8 <= bytes.size(); at += 8) {
+      le64 word;
+      std::memcpy(&word, bytes.data() + at, sizeof word);
+      // As CR3 has it: with an address space's number, and the word not to flush.
+      constexpr std::uint64_t kNoFlush = std::uint64_t{1} << 63, kNumber = 0xfff;
+      if ((word & kFrameMask) != 0 && (word & ~(kFrameMask | kNoFlush | kNumber)) == 0)
+        out.push_back(word & kFrameMask);
+    }
+  }
+  return out;
 }
 
 struct LowStub {
@@ -74,21 +93,24 @@ Result<VirtAddr> interrupt_handler(const AddressSpace& space, VirtAddr table) {
 
 Result<FoundSpace> find_space(const Image& image, std::optional<PhysAddr> hint) {
   const PhysicalMemory& memory = *image.memory;
-  std::set<std::uint64_t> tried;
+  std::set<std::pair<std::uint64_t, bool>> tried;
   const auto attempt = [&](std::uint64_t root, bool five_level,
                            const std::string& how) -> std::optional<FoundSpace> {
     root &= kFrameMask;
-    if (root == 0 || !tried.insert(root).second) return std::nullopt;
+    if (root == 0 || !tried.insert({root, five_level}).second) return std::nullopt;
     auto space =
         std::make_unique<VirtualMemory>(memory, PageTables(memory, PhysAddr{root}, five_level));
     if (!maps_shared_data(*space)) return std::nullopt;
     return FoundSpace{std::move(space), how, std::nullopt};
   };
+  // A dump of Windows' own does not say how many levels its page tables have.
   const auto five_level = [](const Registers& cpu) { return (cpu[Reg::kCr4] & kLa57) != 0; };
   const bool any_five = std::any_of(image.registers.begin(), image.registers.end(), five_level);
   if (hint) {
-    if (auto found = attempt(hint->value, any_five, "where the header says"))
-      return std::move(*found);
+    for (const bool five : {any_five, !any_five}) {
+      if (auto found = attempt(hint->value, five, "where the header says"))
+        return std::move(*found);
+    }
   }
   for (const Registers& cpu : image.registers) {
     if (auto found =
@@ -99,11 +121,12 @@ Result<FoundSpace> find_space(const Image& image, std::optional<PhysAddr> hint) 
     const VirtualMemory user(
         memory, PageTables(memory, PhysAddr{cpu[Reg::kCr3] & kFrameMask}, five_level(cpu)));
     for (const Reg reg : {Reg::kGsBase, Reg::kKernelGsBase}) {
-      const auto root = user.read_u64(VirtAddr{cpu[reg]} + kKernelTables);
-      if (!root) continue;
-      if (auto found = attempt(*root, five_level(cpu),
-                               "those that the KPCR of CPU " + std::to_string(cpu.id) + " names"))
-        return std::move(*found);
+      if (!is_kernel_address(cpu[reg])) continue;
+      for (const std::uint64_t root : table_roots(user, VirtAddr{cpu[reg]})) {
+        if (auto found = attempt(root, five_level(cpu),
+                                 "those that the KPCR of CPU " + std::to_string(cpu.id) + " names"))
+          return std::move(*found);
+      }
     }
   }
   if (const auto stub = find_low_stub(memory)) {

@@ -14,16 +14,16 @@ using nlohmann::json;
 constexpr std::size_t kMaxModules = 16384;
 constexpr std::size_t kMaxUnloaded = 50;  // MI_UNLOADED_DRIVERS
 
-// KLDR_DATA_TABLE_ENTRY, the same since x64 exists.
-constexpr std::uint64_t kBase = 0x30, kSize = 0x40, kBaseName = 0x58, kChecksum = 0x78,
-                        kTimestamp = 0x80;
+// KLDR_DATA_TABLE_ENTRY, the same since x64 exists. Builds keep the time stamp in different places;
+// the image has it too.
+constexpr std::uint64_t kBase = 0x30, kSize = 0x40, kBaseName = 0x58, kChecksum = 0x78;
 
 void add_image_facts(const Kernel& kernel, Module& module) {
   auto pe = PeImage::open(kernel.space(), module.base);
   if (!pe) return;
   if (auto pdb = pe->pdb(kernel.space())) module.pdb = std::move(*pdb);
   if (auto version = pe->version(kernel.space())) module.version = std::move(*version);
-  if (module.timestamp == 0) module.timestamp = pe->timestamp();
+  module.timestamp = pe->timestamp();
   module.pe = std::move(*pe);
 }
 
@@ -57,8 +57,6 @@ Result<void> walk(const Kernel& kernel, std::vector<Module>& out) {
     if (const auto name = read_unicode_string(space, entry + kBaseName)) module.name = *name;
     if (const auto sum = space.read_u32(entry + kChecksum))
       module.checksum = static_cast<std::uint32_t>(*sum);
-    if (const auto time = space.read_u32(entry + kTimestamp))
-      module.timestamp = static_cast<std::uint32_t>(*time);
     add_image_facts(kernel, module);
     out.push_back(std::move(module));
     entry = VirtAddr{HVD_TRY(space.read_u64(entry))};

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/json.h"
+#include "guest/windows/function_table.h"
 
 namespace hvd::windows {
 
@@ -24,6 +25,8 @@ Place Symbolizer::at(VirtAddr at) const {
   auto behind = entry->second.upper_bound(rva);
   if (behind == entry->second.begin()) return out;
   --behind;
+  // What is not exported has no name, rather than another function's.
+  if (behind->first < earliest_start(space_, *out.module->pe, rva)) return out;
   out.symbol = behind->second, out.offset = rva - behind->first;
   return out;
 }

@@ -5,12 +5,12 @@
 #include <cstring>
 
 #include "base/text.h"
+#include "guest/windows/function_table.h"
 
 namespace hvd::windows {
 namespace {
 
 constexpr std::size_t kMaxFrames = 256;
-constexpr int kMaxChained = 32;
 constexpr std::uint64_t kScanBytes = 24u << 10;  // a kernel stack
 
 constexpr unsigned kRsp = 4, kRbp = 5;
@@ -28,7 +28,6 @@ enum class Op : unsigned {
   kSaveXmmFar = 9,
   kMachineFrame = 10,
 };
-constexpr unsigned kChained = 4;  // UNW_FLAG_CHAININFO
 
 }  // namespace
 
@@ -38,10 +37,6 @@ struct Unwinder::State {
   std::uint64_t rip = 0;
   bool exact = true;  // rip is where execution stopped, not a return address
   std::uint64_t& sp() { return general[kRsp]; }
-};
-
-struct Unwinder::Function {
-  std::uint32_t begin = 0, end = 0, info = 0;
 };
 
 Stack Unwinder::from_registers(const Registers& registers) const {
@@ -78,8 +73,14 @@ Stack Unwinder::from_stack(VirtAddr kernel_stack) const {
   state.general[kRbp] = *rbp;
   state.sp() = kernel_stack.value + kReturn + 8;
   state.rip = *rip;
-  state.exact = false;
-  stack.frames.push_back({VirtAddr{*rip}, VirtAddr{*rip - 1}, VirtAddr{state.sp()}, false, true});
+  // A thread that never ran has not been called: it goes on where its first function begins.
+  const Module& module = *module_at(modules_, VirtAddr{*rip});
+  const auto rva = static_cast<std::uint32_t>(*rip - module.base.value);
+  const auto function = module.pe ? find_function(space_, *module.pe, rva)
+                                  : Result<std::optional<Function>>(std::nullopt);
+  state.exact = function && *function && (*function)->begin == rva;
+  stack.frames.push_back(
+      {VirtAddr{*rip}, VirtAddr{state.exact ? *rip : *rip - 1}, VirtAddr{state.sp()}, false, true});
   unwind(state, stack);
   return stack;
 }
@@ -129,13 +130,16 @@ Result<bool> Unwinder::step(State& state) const {
     return Error{ErrorCode::kNotCaptured, "the image of " + printable(module->name) +
                                               ", which has the unwind data, is not in the dump"};
   const auto rva = static_cast<std::uint32_t>(at - module->base);
-  const auto function = HVD_TRY(find_function(*module, rva));
+  const auto function = HVD_TRY(find_function(space_, *module->pe, rva));
   const bool was_exact = state.exact;
   state.exact = false;
   bool machine_frame = false;
   if (function) {
     if (was_exact && undo_epilog(state, *module, *function)) return true;
     HVD_TRY(undo_prolog(state, *module, *function, rva, machine_frame));
+  } else if (!was_exact) {
+    // A function that calls another has unwind data.
+    return Error{ErrorCode::kNotFound, "no unwind data is there for " + hex(at.value)};
   }
   if (machine_frame) {
     state.exact = true;
@@ -146,34 +150,6 @@ Result<bool> Unwinder::step(State& state) const {
   return true;
 }
 
-Result<std::optional<Unwinder::Function>> Unwinder::find_function(const Module& module,
-                                                                  std::uint32_t rva) const {
-  const PeImage::Directory table = module.pe->unwind_table();
-  std::uint32_t low = 0, high = table.size / 12;
-  while (low < high) {
-    const std::uint32_t middle = low + (high - low) / 2;
-    struct Entry {
-      le32 begin, end, info;
-    };
-    const auto entry =
-        HVD_TRY(space_.read<Entry>(module.base + table.rva + std::uint64_t{middle} * 12));
-    if (rva < entry.begin) {
-      high = middle;
-    } else if (rva >= entry.end) {
-      low = middle + 1;
-    } else {
-      Function out{entry.begin, entry.end, entry.info};
-      // The low bit leads to another entry.
-      if (out.info & 1) {
-        const auto other = HVD_TRY(space_.read<Entry>(module.base + (out.info & ~1u)));
-        out.info = other.info;
-      }
-      return std::optional(out);
-    }
-  }
-  return std::optional<Function>();  // a leaf: its return address is on top
-}
-
 Result<void> Unwinder::undo_prolog(State& state, const Module& module, const Function& function,
                                    std::uint32_t rva, bool& machine_frame) const {
   std::uint32_t info = function.info;
@@ -181,8 +157,8 @@ Result<void> Unwinder::undo_prolog(State& state, const Module& module, const Fun
   for (int chain = 0; chain < kMaxChained; ++chain) {
     const VirtAddr at = module.base + info;
     const std::uint64_t head = HVD_TRY(space_.read_u32(at));
-    const unsigned version = head & 7, flags = head >> 3 & 0x1f, prolog = head >> 8 & 0xff,
-                   count = head >> 16 & 0xff, frame = head >> 24 & 0xf, frame_offset = head >> 28;
+    const unsigned version = head & 7, prolog = head >> 8 & 0xff, count = head >> 16 & 0xff,
+                   frame = head >> 24 & 0xf, frame_offset = head >> 28;
     if (version != 1 && version != 2)
       return Error{ErrorCode::kCorrupt,
                    "unwind data of version " + std::to_string(version) + " at " + hex(at.value)};
@@ -259,11 +235,9 @@ Result<void> Unwinder::undo_prolog(State& state, const Module& module, const Fun
       }
       i += slots;
     }
-    if (!(flags & kChained)) return {};
-    // Behind the codes, of which there is an even number, comes the function it belongs to.
-    const VirtAddr next = at + 4 + (count + 1) / 2 * std::uint64_t{4};
-    const std::uint64_t chained = HVD_TRY(space_.read_u32(next + 8));
-    info = static_cast<std::uint32_t>(chained);
+    const auto chained = HVD_TRY(chained_function(space_, *module.pe, info));
+    if (!chained) return {};
+    info = chained->info;
     done = ~std::uint32_t{0};
   }
   return Error{ErrorCode::kCorrupt, "unwind data chained without an end"};

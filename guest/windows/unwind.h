@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "guest/windows/function_table.h"
 #include "guest/windows/modules.h"
 
 namespace hvd::windows {
@@ -39,10 +40,8 @@ class Unwinder {
 
  private:
   struct State;
-  struct Function;
   void unwind(State state, Stack& stack) const;
   Result<bool> step(State& state) const;
-  Result<std::optional<Function>> find_function(const Module& module, std::uint32_t rva) const;
   Result<void> undo_prolog(State& state, const Module& module, const Function& function,
                            std::uint32_t rva, bool& machine_frame) const;
   bool undo_epilog(State& state, const Module& module, const Function& function) const;

@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +86,7 @@ class Kernel:
         raise LabError(f"kernel {self.name} has no module {name}")
 
 
-def _hash(*parts: bytes) -> str:
+def hash_of(*parts: bytes) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "little") + part)
@@ -104,7 +104,8 @@ def built(path: Path, build: Callable[[Path], None]) -> Path:
     return path
 
 
-def _run(command: list[str | Path], **options: str | Path) -> None:
+def run_tool(command: Sequence[str | Path], **options: str | Path) -> None:
+    """Runs a compiler or the like; LabError with what it said if it fails."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           **options)  # type: ignore[call-overload]
     if done.returncode != 0:
@@ -114,12 +115,12 @@ def _run(command: list[str | Path], **options: str | Path) -> None:
 def build_module(kernel: Kernel) -> Path:
     """crashme.ko for this kernel, with its DWARF."""
     sources = [GUEST_SOURCES / "crashme.c", GUEST_SOURCES / "Makefile"]
-    key = _hash(kernel.release.encode(), *(s.read_bytes() for s in sources))
+    key = hash_of(kernel.release.encode(), *(s.read_bytes() for s in sources))
 
     def build(product: Path) -> None:
         for source in sources:
             shutil.copy(source, product.parent)
-        _run(["make", "-C", product.parent, f"KERNEL_BUILD={kernel.build}"])
+        run_tool(["make", "-C", product.parent, f"KERNEL_BUILD={kernel.build}"])
 
     return built(cache() / "crashme" / f"{kernel.release}-{key}" / "crashme.ko", build)
 
@@ -129,9 +130,9 @@ def build_plant() -> Path:
     source = GUEST_SOURCES / "plant.c"
 
     def build(product: Path) -> None:
-        _run(["gcc", "-std=c11", "-Wall", "-O1", "-static", source, "-o", product])
+        run_tool(["gcc", "-std=c11", "-Wall", "-O1", "-static", source, "-o", product])
 
-    return built(cache() / "plant" / _hash(source.read_bytes()) / "plant", build)
+    return built(cache() / "plant" / hash_of(source.read_bytes()) / "plant", build)
 
 
 def cpio_archive(files: dict[str, tuple[int, bytes]]) -> bytes:
@@ -161,7 +162,7 @@ def build_initramfs(kernel: Kernel) -> Path:
         files[f"modules/{module}.ko"] = (plain, kernel.module(module))
     files["modules/crashme.ko"] = (plain, build_module(kernel).read_bytes())
     archive = cpio_archive(files)
-    path = cache() / "initramfs" / f"{kernel.release}-{_hash(archive)}.cpio.gz"
+    path = cache() / "initramfs" / f"{kernel.release}-{hash_of(archive)}.cpio.gz"
     return built(path, lambda product: _write(product, gzip.compress(archive, 1, mtime=0)))
 
 

@@ -1,4 +1,4 @@
-"""Real Linux guests under software emulation, for the end-to-end tests.
+"""Real guests under software emulation, for the end-to-end tests.
 
     with Guest(workdir, "g", Kernel.find("6.12"), "null") as guest:
         guest.wait_crashed()
@@ -19,13 +19,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from call_trace import TraceEntry, printed_call_trace
 from images import Kernel, LabError, build_initramfs, build_module, cpio_archive
 from qmp import Qmp, QmpError
 
-__all__ = ["Canaries", "Guest", "Kernel", "LabError", "Qmp", "QmpError", "SCENARIOS", "TraceEntry",
+__all__ = ["Canaries", "Guest", "Kernel", "LabError", "Machine", "Qmp", "QmpError", "SCENARIOS", "TraceEntry",
            "build_initramfs", "build_module", "printed_call_trace", "qemu_dump"]
 
 # All but "idle" end in a panic; see guest/init and guest/crashme.c.
@@ -62,25 +62,20 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-class Guest:
+class Machine:
     """One QEMU process, running from `with` until the end of the block.
 
-    Files in `workdir`, each beginning with the guest's name: .console .qmp .pid .stderr .initramfs
+    Files in `workdir`, each beginning with the machine's name: .console .qmp .pid .stderr
+    What a subclass adds to `command` has to write what the guest says to `console_path`.
     """
 
-    def __init__(self, workdir: Path, name: str, kernel: Kernel, scenario: str, *,
-                 mem: str = "512M", cpus: int = 2, shared_ram: bool = True,
-                 vmcoreinfo: bool = True, cpu: str = "max", append: str = "",
-                 extra: Sequence[str] = ()) -> None:
-        if scenario not in SCENARIOS:
-            raise LabError(f"no scenario '{scenario}'")
-        self.name, self.kernel, self.scenario = name, kernel, scenario
-        self.canaries = Canaries.new()
+    def __init__(self, workdir: Path, name: str, *, mem: str, cpus: int, cpu: str,
+                 shared_ram: bool = True, vmcoreinfo: bool = True) -> None:
+        self.name = name
         self.qmp_path = workdir / f"{name}.qmp"
         self.pid_path = workdir / f"{name}.pid"
         self.console_path = workdir / f"{name}.console"
         self._stderr_path = workdir / f"{name}.stderr"
-        self._initramfs = workdir / f"{name}.initramfs"
         self._process: subprocess.Popen[bytes] | None = None
         self._qmp: Qmp | None = None
         self._started = 0.0
@@ -92,22 +87,17 @@ class Guest:
             self.command += ["-object", f"memory-backend-memfd,id=ram,size={mem},share=on"]
         if vmcoreinfo:
             self.command += ["-device", "vmcoreinfo"]
-        # Without crash_kexec_post_notifiers other CPUs would be stopped without their registers
-        # being saved; pvpanic is one of the notifiers.
-        arguments = f"console=ttyS0 crash_kexec_post_notifiers hvd.scenario={scenario} {append}"
-        self.command += ["-kernel", str(kernel.vmlinuz), "-initrd", str(self._initramfs),
-                         "-append", arguments.strip(), "-device", "pvpanic-pci",
-                         "-action", "panic=pause", "-no-reboot", "-nodefaults", "-display", "none",
-                         "-serial", f"file:{self.console_path}",
+        self.command += ["-action", "panic=pause", "-no-reboot", "-nodefaults", "-display", "none",
                          "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
-                         "-pidfile", str(self.pid_path), *extra]
+                         "-pidfile", str(self.pid_path)]
 
-    def __enter__(self) -> Guest:
+    def _prepare(self) -> None:
+        """What has to be there before QEMU starts."""
+
+    def __enter__(self) -> Self:
         for stale in (self.console_path, self.qmp_path, self.pid_path):
             stale.unlink(missing_ok=True)
-        # The kernel unpacks concatenated archives, where the uncompressed ones are aligned to 4.
-        common = build_initramfs(self.kernel).read_bytes()
-        self._initramfs.write_bytes(common + bytes(-len(common) % 4) + self.canaries.archive())
+        self._prepare()
         self._started = time.monotonic()
         with self._stderr_path.open("wb") as stderr:
             self._process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=stderr,
@@ -155,12 +145,7 @@ class Guest:
     def resume(self) -> None:
         self.qmp("cont")
 
-    def wait_ready(self, timeout: float = 120) -> Guest:
-        """Until the guest has planted everything; its crash, if any, is a second away then."""
-        self._wait(timeout, "READY", lambda: "\nREADY\n" in self.console())
-        return self
-
-    def wait_crashed(self, timeout: float = 180) -> Guest:
+    def wait_crashed(self, timeout: float = 180) -> Self:
         """Until QEMU has paused the panicked guest.  The QMP socket is free afterwards."""
         self._wait(timeout, "guest-panicked", lambda: self.status() == "guest-panicked")
         self.release_qmp()
@@ -185,7 +170,39 @@ class Guest:
             self._process.wait()
 
 
-def qemu_dump(guest: Guest, path: Path, paging: bool = False) -> Path:
+class Guest(Machine):
+    """A Linux guest. Its initramfs is NAME.initramfs in `workdir`."""
+
+    def __init__(self, workdir: Path, name: str, kernel: Kernel, scenario: str, *,
+                 mem: str = "512M", cpus: int = 2, shared_ram: bool = True,
+                 vmcoreinfo: bool = True, cpu: str = "max", append: str = "",
+                 extra: Sequence[str] = ()) -> None:
+        if scenario not in SCENARIOS:
+            raise LabError(f"no scenario '{scenario}'")
+        super().__init__(workdir, name, mem=mem, cpus=cpus, cpu=cpu, shared_ram=shared_ram,
+                         vmcoreinfo=vmcoreinfo)
+        self.kernel, self.scenario = kernel, scenario
+        self.canaries = Canaries.new()
+        self._initramfs = workdir / f"{name}.initramfs"
+        # Without crash_kexec_post_notifiers other CPUs would be stopped without their registers
+        # being saved; pvpanic is one of the notifiers.
+        arguments = f"console=ttyS0 crash_kexec_post_notifiers hvd.scenario={scenario} {append}"
+        self.command += ["-kernel", str(kernel.vmlinuz), "-initrd", str(self._initramfs),
+                         "-append", arguments.strip(), "-device", "pvpanic-pci",
+                         "-serial", f"file:{self.console_path}", *extra]
+
+    def _prepare(self) -> None:
+        # The kernel unpacks concatenated archives, where the uncompressed ones are aligned to 4.
+        common = build_initramfs(self.kernel).read_bytes()
+        self._initramfs.write_bytes(common + bytes(-len(common) % 4) + self.canaries.archive())
+
+    def wait_ready(self, timeout: float = 120) -> Guest:
+        """Until the guest has planted everything; its crash, if any, is a second away then."""
+        self._wait(timeout, "READY", lambda: "\nREADY\n" in self.console())
+        return self
+
+
+def qemu_dump(guest: Machine, path: Path, paging: bool = False) -> Path:
     """QEMU's own ELF dump of the guest, an independent account of its memory and registers.
 
     A running guest is paused meanwhile and goes on afterwards.  Needs the QMP socket.

@@ -57,7 +57,12 @@ class Product:
         self.hvd, self.key = folder / "guest.hvd", folder / "key"
         self.qemu_dump = folder / "qemu.elf"
         self.elf, self.raw = folder / "guest.elf", folder / "guest.raw"
+        self.qemu_windows_dump = folder / "qemu.dmp"
         self.recovered, self.hypervisor = folder / "recovered.hvd", folder / "hypervisor"
+
+    def windows_dump(self, kind: str) -> Path:
+        """Of a Windows-like guest, by --dmp-type."""
+        return self.folder / f"{kind}.dmp"
 
     @property
     def facts_path(self) -> Path:

@@ -9,16 +9,20 @@ clear, and the registers of each CPU.  Readers that are not at hand are named an
 
     HVDUMP_KDMP_PARSER   kdmp-parser's program `parser`
     HVDUMP_VOLATILITY3   a folder with the Python package volatility3
+    HVDUMP_LEECHCORE     LeechCore's library, leechcore.so
+    HVDUMP_RIZIN         the program rizin
 """
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import re
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,8 +53,59 @@ def volatility3(folder: str, dump: Path) -> Pages:
             for at in range(start, start + length, PAGE)}
 
 
+def leechcore(library: str, dump: Path) -> Pages:
+    class Config(ctypes.Structure):  # LC_CONFIG of leechcore.h
+        _fields_ = [("version", ctypes.c_uint32), ("verbosity", ctypes.c_uint32), ("device", ctypes.c_char * 260),
+                    ("remote", ctypes.c_char * 260), ("print_function", ctypes.c_void_p), ("highest", ctypes.c_uint64),
+                    ("rest", ctypes.c_char * 1024)]
+
+    class Range(ctypes.Structure):  # LC_MEMMAP_ENTRY
+        _fields_ = [("begin", ctypes.c_uint64), ("size", ctypes.c_uint64), ("there", ctypes.c_uint64)]
+
+    core = ctypes.CDLL(library)
+    core.LcCreate.restype = ctypes.c_void_p
+    core.LcCommand.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_void_p,
+                               ctypes.c_void_p]
+    core.LcRead.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_char_p]
+    core.LcClose.argtypes = [ctypes.c_void_p]
+    config = Config(version=0xC0FD0002, device=f"file://{dump.resolve()}".encode())
+    handle = core.LcCreate(ctypes.byref(config))
+    if not handle:
+        return {}
+    out, page = {}, ctypes.create_string_buffer(PAGE)
+    answer, size = ctypes.c_void_p(), ctypes.c_uint32()
+    # Otherwise it takes the file for plain memory.
+    if core.LcCommand(handle, 0x0000020100000000, 0, None, ctypes.byref(answer), ctypes.byref(size)) and \
+            core.LcCommand(handle, 0x4000040000000000, 0, None, ctypes.byref(answer), ctypes.byref(size)):
+        for part in (Range * (size.value // ctypes.sizeof(Range))).from_address(answer.value or 0):
+            for at in range(part.begin, part.begin + part.size, PAGE):
+                if core.LcRead(handle, at, PAGE, page):
+                    out[at] = page.raw
+    core.LcClose(handle)
+    return out
+
+
+def rizin(program: str, dump: Path) -> Pages:
+    """Asked for the pages that the dump says it has: it does not list them."""
+    data = dump.read_bytes()
+    bits = struct.unpack_from("<Q", data, 0x2030)[0]
+    bitmap = int.from_bytes(data[0x2038:0x2038 + bits // 8], "little")
+    present = [n for n in range(bits) if bitmap >> n & 1]
+    script = "".join(f"p8 {PAGE} @ {n * PAGE:#x}\n" for n in present)
+    with tempfile.NamedTemporaryFile("w", suffix=".rz") as commands:
+        commands.write(script)
+        commands.flush()
+        done = subprocess.run([program, "-q", "-N", "-e", "scr.color=0", "-i", commands.name, f"dmp://{dump.resolve()}"],
+                              capture_output=True, text=True, check=True, env=os.environ | {"RZ_CURL": "0"})
+    shown = [line for line in done.stdout.split() if len(line) == 2 * PAGE]
+    return {n * PAGE: bytes.fromhex(text) for n, text in zip(present, shown)}
+
+
 READERS = {"kdmp-parser": ("HVDUMP_KDMP_PARSER", kdmp_parser, {1, 5, 6}),
-           "Volatility 3": ("HVDUMP_VOLATILITY3", volatility3, {1, 5})}
+           "Volatility 3": ("HVDUMP_VOLATILITY3", volatility3, {1, 5}),
+           "LeechCore": ("HVDUMP_LEECHCORE", leechcore, {1, 5, 6}),
+           # It reads the runs of type 1 from the wrong place.
+           "rizin": ("HVDUMP_RIZIN", rizin, {5, 6})}
 
 
 def compare(pages: Pages, memory: mmap.mmap, claimed: int) -> Iterator[str]:

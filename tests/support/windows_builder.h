@@ -246,7 +246,6 @@ class WindowsBuilder {
     write_u64(second + 0x30, kDriver), write_u32(second + 0x40, kImageSize);
     unicode(first + 0x58, kKernel + 0xa200, "ntoskrnl.exe");
     unicode(second + 0x58, kKernel + 0xa240, "mydriver.sys");
-    write_u32(second + 0x80, 0x60000000);
   }
 
   // Where a process keeps what is nobody's business but its build's.

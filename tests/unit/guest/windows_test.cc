@@ -119,7 +119,7 @@ TEST(WindowsModules, AndProcessesAreListed) {
   const Opened opened(builder);
   ASSERT_THAT(opened.modules, SizeIs(2));
   EXPECT_EQ(opened.modules[1].name, "mydriver.sys");
-  EXPECT_EQ(opened.modules[1].timestamp, 0x60000000u);
+  EXPECT_EQ(opened.modules[1].timestamp, 0x5f000000u);
   EXPECT_EQ(opened.modules[1].pdb->file, "mydriver.pdb");
   const auto processes = read_processes(*opened.kernel, opened.problems);
   EXPECT_THAT(opened.problems, IsEmpty());

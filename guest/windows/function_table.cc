@@ -1,0 +1,77 @@
+#include "guest/windows/function_table.h"
+
+namespace hvd::windows {
+namespace {
+
+constexpr std::uint32_t kEntrySize = 12;  // RUNTIME_FUNCTION
+
+Result<Function> read_entry(const AddressSpace& space, VirtAddr at) {
+  struct Entry {
+    le32 begin, end, info;
+  };
+  const auto entry = HVD_TRY(space.read<Entry>(at));
+  return Function{entry.begin, entry.end, entry.info};
+}
+
+Result<Function> entry_at(const AddressSpace& space, const PeImage& image, std::uint32_t index) {
+  return read_entry(space,
+                    image.base() + image.unwind_table().rva + std::uint64_t{index} * kEntrySize);
+}
+
+// The number of entries that begin at `rva` or before.
+Result<std::uint32_t> entries_up_to(const AddressSpace& space, const PeImage& image,
+                                    std::uint32_t rva) {
+  std::uint32_t low = 0, high = image.unwind_table().size / kEntrySize;
+  while (low < high) {
+    const std::uint32_t middle = low + (high - low) / 2;
+    const Function entry = HVD_TRY(entry_at(space, image, middle));
+    if (rva < entry.begin) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+}  // namespace
+
+Result<std::optional<Function>> find_function(const AddressSpace& space, const PeImage& image,
+                                              std::uint32_t rva) {
+  const std::uint32_t count = HVD_TRY(entries_up_to(space, image, rva));
+  if (count == 0) return std::optional<Function>();
+  Function out = HVD_TRY(entry_at(space, image, count - 1));
+  if (rva >= out.end) return std::optional<Function>();
+  // The low bit leads to another entry.
+  if (out.info & 1) {
+    const Function other = HVD_TRY(read_entry(space, image.base() + (out.info & ~1u)));
+    out.info = other.info;
+  }
+  return std::optional(out);
+}
+
+Result<std::optional<Function>> chained_function(const AddressSpace& space, const PeImage& image,
+                                                 std::uint32_t info) {
+  constexpr std::uint32_t kChainInfo = 4;  // UNW_FLAG_CHAININFO
+  const VirtAddr at = image.base() + info;
+  const std::uint64_t head = HVD_TRY(space.read_u32(at));
+  const std::uint64_t flags = head >> 3 & 0x1f, count = head >> 16 & 0xff;
+  if (!(flags & kChainInfo)) return std::optional<Function>();
+  // Behind the codes, of which there is an even number, comes the function it belongs to.
+  const Function next = HVD_TRY(read_entry(space, at + 4 + (count + 1) / 2 * 4));
+  return std::optional(next);
+}
+
+std::uint32_t earliest_start(const AddressSpace& space, const PeImage& image, std::uint32_t rva) {
+  const auto count = entries_up_to(space, image, rva);
+  if (!count || *count == 0) return 0;
+  const auto entry = entry_at(space, image, *count - 1);
+  if (!entry) return 0;
+  if (rva >= entry->end) return entry->end;
+  Function primary = *entry;
+  for (int chain = 0; chain < kMaxChained; ++chain) {
+    const auto next = chained_function(space, image, primary.info);
+    if (!next || !*next) break;
+    primary = **next;
+  }
+  return primary.begin;
+}
+
+}  // namespace hvd::windows

@@ -1,0 +1,31 @@
+// The table of functions that an image has for unwinding (.pdata): where each begins and ends.
+#pragma once
+
+#include <optional>
+
+#include "guest/windows/pe.h"
+
+namespace hvd::windows {
+
+struct Function {
+  std::uint32_t begin = 0, end = 0;  // offsets in the image
+  std::uint32_t info = 0;            // place of its UNWIND_INFO
+};
+
+/// Of the function, or the part of one, that holds `rva`; nothing for a leaf, which needs no unwind
+/// data, and for what is no code.
+Result<std::optional<Function>> find_function(const AddressSpace& space, const PeImage& image,
+                                              std::uint32_t rva);
+
+/// The lowest offset at which the function that holds `rva` can begin, as far as the table tells: a
+/// name of something before it is not the name of this function.
+std::uint32_t earliest_start(const AddressSpace& space, const PeImage& image, std::uint32_t rva);
+
+/// Where the UNWIND_INFO at `info` says that it goes on in that of the function it is a part of.
+Result<std::optional<Function>> chained_function(const AddressSpace& space, const PeImage& image,
+                                                 std::uint32_t info);
+
+/// More parts than this a function does not have.
+inline constexpr int kMaxChained = 32;
+
+}  // namespace hvd::windows
