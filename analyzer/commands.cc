@@ -5,10 +5,9 @@
 #include <cinttypes>
 #include <cstdio>
 
-#include "analyzer/linux_report.h"
+#include "analyzer/guest.h"
 #include "analyzer/text_pieces.h"
 #include "analyzer/triage.h"
-#include "analyzer/windows_report.h"
 #include "base/output_file.h"
 #include "base/text.h"
 #include "decrypt/keyring.h"
@@ -22,10 +21,9 @@ using nlohmann::json;
 // What log, bt, ps, modules and read work on: one guest, unlocked.
 struct Opened {
   OpenedDump dump;
-  std::unique_ptr<LinuxGuest> host;       // when the guest is one of a dumped host's VMs
-  std::optional<Image> vm;                // then
-  std::unique_ptr<LinuxGuest> guest;      // either this
-  std::unique_ptr<WindowsGuest> windows;  // or that
+  std::unique_ptr<LinuxGuest> host;  // when the guest is one of a dumped host's VMs
+  std::optional<Image> vm;           // then
+  Guest guest;
   const Image& image() const { return vm ? *vm : dump.partitions.front(); }
 };
 
@@ -60,7 +58,7 @@ Result<void> open_vm(const AnalyzeOptions& options, const Keyring& keys, Opened&
                                          (names.empty() ? "" : "; its host ran" + names)};
 }
 
-Result<std::unique_ptr<Opened>> open_guest(const AnalyzeOptions& options) {
+Result<std::unique_ptr<Opened>> open(const AnalyzeOptions& options) {
   const Keyring keys = HVD_TRY(Keyring::load(options.identities, options.passphrases));
   const std::string partition = HVD_TRY(choose_partition(options, keys));
   auto opened = std::make_unique<Opened>();
@@ -69,15 +67,7 @@ Result<std::unique_ptr<Opened>> open_guest(const AnalyzeOptions& options) {
   else if (dump.error().code == ErrorCode::kNotFound && !options.partition.empty())
     HVD_TRY(open_vm(options, keys, *opened));
   else return std::move(dump).error();
-  auto linux_guest = LinuxGuest::open(opened->image());
-  if (linux_guest) {
-    opened->guest = std::move(*linux_guest);
-    opened->guest->use_symbols(options.symbols);
-    return opened;
-  }
-  auto windows = WindowsGuest::open(opened->image(), options.symbols);
-  if (!windows) return std::move(linux_guest).error();
-  opened->windows = std::move(*windows);
+  opened->guest = HVD_TRY(open_guest(opened->image(), options.symbols));
   return opened;
 }
 
@@ -85,7 +75,8 @@ Result<std::unique_ptr<Opened>> open_guest(const AnalyzeOptions& options) {
 ExitCode tell_problems(const Opened& opened) {
   for (const std::string& problem : opened.image().problems)
     std::fprintf(stderr, "%s\n", printable(problem).c_str());
-  const auto& problems = opened.guest ? opened.guest->problems() : opened.windows->problems();
+  const auto& problems = opened.guest.linux_os ? opened.guest.linux_os->problems()
+                                               : opened.guest.windows_os->problems();
   for (const std::string& problem : problems)
     std::fprintf(stderr, "%s\n", printable(problem).c_str());
   return opened.image().problems.empty() && opened.dump.complete ? ExitCode::kDone
@@ -105,7 +96,8 @@ Result<VirtAddr> parse_address(const std::string& text, const Opened& opened) {
     if (error == std::errc{} && end == text.data() + text.size()) return VirtAddr{value};
     return Error{ErrorCode::kInvalidArgument, text + " is not an address"};
   }
-  return opened.guest ? opened.guest->kernel().symbol(text) : opened.windows->kernel().symbol(text);
+  return opened.guest.linux_os ? opened.guest.linux_os->kernel().symbol(text)
+                               : opened.guest.windows_os->kernel().symbol(text);
 }
 
 std::string hex_dump(std::uint64_t address, ByteView bytes) {
@@ -146,10 +138,10 @@ CommandOutcome run_triage(const AnalyzeOptions& options) {
 }
 
 CommandOutcome run_log(const AnalyzeOptions& options) {
-  const auto opened = HVD_TRY(open_guest(options));
-  if (!opened->guest)
+  const auto opened = HVD_TRY(open(options));
+  if (!opened->guest.linux_os)
     return Error{ErrorCode::kUnsupported, "Windows keeps no log in its kernel's memory"};
-  const json log = log_json(*opened->guest);
+  const json log = log_json(*opened->guest.linux_os);
   if (options.json) print_json(log);
   else
     for (const json& record : log) print(log_line(record));
@@ -159,16 +151,18 @@ CommandOutcome run_log(const AnalyzeOptions& options) {
 namespace {
 
 json cpus_of(const Opened& opened) {
-  return opened.guest ? cpus_json(*opened.guest) : opened.windows->cpus_json();
+  return opened.guest.linux_os ? cpus_json(*opened.guest.linux_os)
+                               : opened.guest.windows_os->cpus_json();
 }
 json tasks_of(const Opened& opened, std::optional<std::int64_t> only_pid) {
-  return opened.guest ? tasks_json(*opened.guest, only_pid) : opened.windows->tasks_json(only_pid);
+  return opened.guest.linux_os ? tasks_json(*opened.guest.linux_os, only_pid)
+                               : opened.guest.windows_os->tasks_json(only_pid);
 }
 
 }  // namespace
 
 CommandOutcome run_bt(const AnalyzeOptions& options) {
-  const auto opened = HVD_TRY(open_guest(options));
+  const auto opened = HVD_TRY(open(options));
   const bool tasks = options.pid >= 0 || options.all;
   const std::optional<std::int64_t> pid = options.all ? std::nullopt : std::optional(options.pid);
   const json chosen = tasks ? tasks_of(*opened, pid) : cpus_of(*opened);
@@ -194,7 +188,7 @@ CommandOutcome run_bt(const AnalyzeOptions& options) {
 }
 
 CommandOutcome run_ps(const AnalyzeOptions& options) {
-  const auto opened = HVD_TRY(open_guest(options));
+  const auto opened = HVD_TRY(open(options));
   const json tasks = tasks_of(*opened, std::nullopt);
   if (options.json) print_json(tasks);
   else print(tasks_text(tasks));
@@ -202,9 +196,9 @@ CommandOutcome run_ps(const AnalyzeOptions& options) {
 }
 
 CommandOutcome run_modules(const AnalyzeOptions& options) {
-  const auto opened = HVD_TRY(open_guest(options));
-  const json modules =
-      opened->guest ? modules_json(*opened->guest) : opened->windows->modules_json();
+  const auto opened = HVD_TRY(open(options));
+  const json modules = opened->guest.linux_os ? modules_json(*opened->guest.linux_os)
+                                              : opened->guest.windows_os->modules_json();
   if (options.json) print_json(modules);
   else print(modules_text(modules));
   return tell_problems(*opened);
@@ -213,12 +207,13 @@ CommandOutcome run_modules(const AnalyzeOptions& options) {
 CommandOutcome run_read(const AnalyzeOptions& options) {
   if (options.size > (16u << 20))
     return Error{ErrorCode::kInvalidArgument, "at most 16 MiB can be read at once"};
-  const auto opened = HVD_TRY(open_guest(options));
+  const auto opened = HVD_TRY(open(options));
   const VirtAddr at = HVD_TRY(parse_address(options.address, *opened));
   Bytes bytes(options.size);
   if (options.physical) HVD_TRY(opened->image().memory->read(PhysAddr{at.value}, bytes));
-  else if (opened->guest) HVD_TRY(opened->guest->kernel().memory().read(at, bytes));
-  else HVD_TRY(opened->windows->kernel().space().read(at, bytes));
+  else if (opened->guest.linux_os)
+    HVD_TRY(opened->guest.linux_os->kernel().memory().read(at, bytes));
+  else HVD_TRY(opened->guest.windows_os->kernel().space().read(at, bytes));
   if (options.json) print_json({{"address", hex(at.value)}, {"bytes", hex_bytes(bytes)}});
   else print(hex_dump(at.value, bytes));
   return tell_problems(*opened);

@@ -1,9 +1,8 @@
 #include "analyzer/triage.h"
 
+#include "analyzer/guest.h"
 #include "analyzer/host_findings.h"
-#include "analyzer/linux_report.h"
 #include "analyzer/report_pieces.h"
-#include "analyzer/windows_report.h"
 #include "base/json.h"
 #include "base/text.h"
 
@@ -128,17 +127,16 @@ void report_guest(const Image& image, const TriageOptions& options, bool with_vm
                   json& vms) {
   const json facts = parse_json_object(as_bytes(image.facts));
   const auto told = facts.is_object() ? told_panic(facts, partition) : std::nullopt;
-  auto guest = LinuxGuest::open(image);
-  if (guest) {
-    (*guest)->use_symbols(options.symbols);
-    report_linux(**guest, told, partition);
+  auto guest = open_guest(image, options.symbols);
+  if (guest && guest->linux_os) {
+    report_linux(*guest->linux_os, told, partition);
     // A hypervisor image has no memory of its VMs: those are partitions beside it.
     if (!with_vms || image.role == Role::kHypervisor) return;
-    for (const Image& vm : (*guest)->vm_images()) report_partition(vm, options, false, vms);
+    for (const Image& vm : guest->linux_os->vm_images()) report_partition(vm, options, false, vms);
     return;
   }
-  if (auto windows = WindowsGuest::open(image, options.symbols)) {
-    report_windows(**windows, told, partition);
+  if (guest) {
+    report_windows(*guest->windows_os, told, partition);
     return;
   }
   add_finding(partition, "warning", "os-unknown",

@@ -57,7 +57,7 @@ Result<void> write_full_dump(const MemoryDumpPlan& plan, const PhysicalMemory& m
   Header64 header = plan.header;
   header.dump_type = static_cast<std::uint32_t>(DumpType::kFull);
   fill_memory_block(header, plan.pieces);
-  header.required_space = sizeof header + total_size(plan.pieces);
+  header.required_space = std::max(sizeof header + total_size(plan.pieces), kSmallestFile);
   HVD_TRY(file.write_at(0, bytes_of(header)));
   return write_pages(plan, memory, sizeof header, file, progress, damage);
 }
@@ -86,7 +86,7 @@ Result<void> write_bitmap_dump(const MemoryDumpPlan& plan, bool kernel,
   head.present_pages = total_size(plan.pieces) / kPageSize;
   const std::uint64_t end = sizeof header + sizeof head + bitmap.size();
   head.first_page = (end + kPageSize - 1) / kPageSize * kPageSize;
-  header.required_space = head.first_page + total_size(plan.pieces);
+  header.required_space = std::max(head.first_page + total_size(plan.pieces), kSmallestFile);
   HVD_TRY(file.write_at(0, bytes_of(header)));
   HVD_TRY(file.write_at(sizeof header, bytes_of(head)));
   HVD_TRY(file.write_at(sizeof header + sizeof head, bitmap));
