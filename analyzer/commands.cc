@@ -79,6 +79,10 @@ ExitCode tell_problems(const Opened& opened) {
                                                : opened.guest.windows_os->problems();
   for (const std::string& problem : problems)
     std::fprintf(stderr, "%s\n", printable(problem).c_str());
+  if (opened.guest.windows_os) {
+    for (const std::string& problem : opened.guest.windows_os->symbol_problems())
+      std::fprintf(stderr, "%s\n", printable(problem).c_str());
+  }
   return opened.image().problems.empty() && opened.dump.complete ? ExitCode::kDone
                                                                  : ExitCode::kDamaged;
 }

@@ -80,7 +80,9 @@ bool is_bugcheck_machinery(const std::string& symbol) {
 Result<std::unique_ptr<WindowsGuest>> WindowsGuest::open(const Image& image,
                                                          const std::vector<std::string>& symbols) {
   std::unique_ptr<WindowsGuest> guest(new WindowsGuest);
-  guest->finder_ = find_pdbs(symbols);
+  guest->finder_ = find_pdbs(symbols, [to = guest.get()](const std::string& problem) {
+    to->symbol_problems_.push_back(problem);
+  });
   guest->kernel_ = HVD_TRY(Kernel::open(image, guest->finder_));
   guest->problems_ = guest->kernel_->problems();
   guest->modules_ = read_modules(*guest->kernel_, guest->problems_);
@@ -267,6 +269,8 @@ void add_findings(const WindowsGuest& guest, json& findings) {
   }
   for (const std::string& problem : guest.problems())
     findings.push_back(finding_json("warning", "damage", problem));
+  for (const std::string& problem : guest.symbol_problems())
+    findings.push_back(finding_json("warning", "symbols-missing", problem));
 }
 
 }  // namespace

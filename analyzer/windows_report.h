@@ -24,6 +24,8 @@ class WindowsGuest {
   const std::vector<windows::Module>& modules() const { return modules_; }
   const std::vector<windows::Process>& processes() const { return processes_; }
   const std::vector<std::string>& problems() const { return problems_; }
+  /// Why a store of symbols did not answer.
+  const std::vector<std::string>& symbol_problems() const { return symbol_problems_; }
 
   windows::Stack cpu_stack(const windows::Cpu& cpu) const;
   const windows::Symbolizer& symbolizer() const { return *symbolizer_; }
@@ -44,7 +46,7 @@ class WindowsGuest {
   std::unique_ptr<windows::Unwinder> unwinder_;
   std::unique_ptr<windows::Symbolizer> symbolizer_;
   std::optional<std::size_t> crashed_;
-  std::vector<std::string> problems_;
+  std::vector<std::string> problems_, symbol_problems_;
 };
 
 /// Fills os, crash, cpus, tasks and modules of a partition's report, and adds findings.

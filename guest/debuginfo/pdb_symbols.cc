@@ -26,6 +26,8 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "guest/debuginfo/symbol_store.h"
+
 namespace hvd {
 namespace {
 
@@ -198,21 +200,60 @@ class PdbSymbols final : public windows::ImageSymbols {
   mutable std::map<std::string, Members> types_;
 };
 
-// Of _NT_SYMBOL_PATH: "folder;srv*cache*store;cache*folder". Stores over the network are not asked.
-std::vector<std::string> folders_of_symbol_path() {
-  std::vector<std::string> out;
-  const char* text = std::getenv("_NT_SYMBOL_PATH");
-  std::string rest = text ? text : "";
-  while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find_first_of(";*"), rest.size());
-    const std::string item = rest.substr(0, end);
-    rest.erase(0, std::min(end + 1, rest.size()));
-    const bool word = item == "srv" || item == "SRV" || item == "cache" || item == "symsrv" ||
-                      item == "symsrv.dll";
-    if (!item.empty() && !word && item.find("://") == std::string::npos) out.push_back(item);
+// Asks stores one after another, and remembers what came of it.
+class PdbFinder {
+ public:
+  PdbFinder(std::vector<SymbolStore> stores, std::function<void(const std::string&)> tell)
+      : stores_(std::move(stores)), tell_(std::move(tell)) {}
+
+  std::shared_ptr<const windows::ImageSymbols> find(const windows::PdbId& id) {
+    const auto [entry, is_new] = kept_.try_emplace(id.key());
+    if (!is_new || !is_plain_name(id.file)) return entry->second;
+    for (SymbolStore& store : stores_) {
+      entry->second = in_folders(store, id);
+      if (!entry->second && !store.url.empty()) entry->second = over_network(store, id);
+      if (entry->second) break;
+    }
+    return entry->second;
   }
-  return out;
-}
+
+ private:
+  static std::shared_ptr<const windows::ImageSymbols> in_folders(const SymbolStore& store,
+                                                                 const windows::PdbId& id) {
+    for (const std::string& folder : store.folders) {
+      for (const std::string& path : candidates_in(folder, id)) {
+        std::error_code ignored;
+        if (!std::filesystem::is_regular_file(path, ignored)) continue;
+        if (auto symbols = open_pdb(path, id)) return *symbols;
+      }
+    }
+    return nullptr;
+  }
+
+  std::shared_ptr<const windows::ImageSymbols> over_network(SymbolStore& store,
+                                                            const windows::PdbId& id) {
+    const auto path = fetch_pdb(store, id);
+    if (path) {
+      auto symbols = open_pdb(*path, id);
+      if (symbols) return *symbols;
+      tell(store.url + ": " + symbols.error().message);
+      std::error_code ignored;
+      std::filesystem::remove(*path, ignored);
+    } else if (path.error().code != ErrorCode::kNotFound) {
+      tell(path.error().message);
+      store.url.clear();  // is not asked again
+    }
+    return nullptr;
+  }
+
+  void tell(const std::string& problem) const {
+    if (tell_) tell_(problem);
+  }
+
+  std::vector<SymbolStore> stores_;
+  std::function<void(const std::string&)> tell_;
+  std::map<std::string, std::shared_ptr<const windows::ImageSymbols>> kept_;
+};
 
 }  // namespace
 
@@ -228,26 +269,15 @@ Result<std::shared_ptr<const windows::ImageSymbols>> open_pdb(const std::string&
   return std::shared_ptr<const windows::ImageSymbols>(std::move(symbols));
 }
 
-windows::SymbolFinder find_pdbs(const std::vector<std::string>& places) {
-  std::vector<std::string> all = places;
-  const std::vector<std::string> more = folders_of_symbol_path();
-  all.insert(all.end(), more.begin(), more.end());
-  if (all.empty()) return {};
-  auto kept =
-      std::make_shared<std::map<std::string, std::shared_ptr<const windows::ImageSymbols>>>();
-  return [all, kept](const windows::PdbId& id) -> std::shared_ptr<const windows::ImageSymbols> {
-    const auto [entry, is_new] = kept->try_emplace(id.key());
-    if (!is_new || id.file.find('/') != std::string::npos) return entry->second;
-    for (const std::string& place : all) {
-      const std::filesystem::path folder = place;
-      std::error_code ignored;
-      for (const auto& path : {folder, folder / id.file, folder / id.file / id.key() / id.file}) {
-        if (!std::filesystem::is_regular_file(path, ignored)) continue;
-        if (auto symbols = open_pdb(path.string(), id)) return entry->second = *symbols;
-      }
-    }
-    return nullptr;
-  };
+windows::SymbolFinder find_pdbs(const std::vector<std::string>& places,
+                                std::function<void(const std::string&)> tell) {
+  std::vector<SymbolStore> stores;
+  for (const std::string& place : places) stores.push_back({{place}, {}});
+  const char* path = std::getenv("_NT_SYMBOL_PATH");
+  for (SymbolStore& store : parse_symbol_path(path ? path : "")) stores.push_back(std::move(store));
+  if (stores.empty()) return {};
+  auto finder = std::make_shared<PdbFinder>(std::move(stores), std::move(tell));
+  return [finder](const windows::PdbId& id) { return finder->find(id); };
 }
 
 }  // namespace hvd

@@ -1,6 +1,7 @@
 // Symbols of Windows images out of PDB files, through LLVM.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -13,9 +14,10 @@ namespace hvd {
 Result<std::shared_ptr<const windows::ImageSymbols>> open_pdb(const std::string& path,
                                                               const windows::PdbId& id);
 
-/// Looks for PDBs in `places`, each a file, a folder, or a symbol store (FILE.pdb/KEY/FILE.pdb),
-/// and in what _NT_SYMBOL_PATH names: local folders, and stores as in "srv*CACHE*STORE". What was
-/// found once is kept.
-windows::SymbolFinder find_pdbs(const std::vector<std::string>& places);
+/// Looks for PDBs in `places`, each a file, a folder, or a symbol store, and in what
+/// _NT_SYMBOL_PATH names (symbol_store.h). What was found once is kept. `tell` is called with what
+/// kept a server from answering, once for each.
+windows::SymbolFinder find_pdbs(const std::vector<std::string>& places,
+                                std::function<void(const std::string&)> tell);
 
 }  // namespace hvd

@@ -1,0 +1,156 @@
+#include "guest/debuginfo/symbol_store.h"
+
+#include <curl/curl.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+
+#include "base/output_file.h"
+#include "base/text.h"
+
+namespace hvd {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kLargestPdb = std::uint64_t{4} << 30;
+
+std::string default_folder() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  const char* home = std::getenv("HOME");
+  const std::string base = cache && *cache ? std::string(cache)
+                           : home          ? std::string(home) + "/.cache"
+                                           : std::string();
+  return base.empty() ? std::string() : base + "/hvdump/symbols";
+}
+
+std::vector<std::string> split(const std::string& text, char by) {
+  std::vector<std::string> out;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(by, begin), text.size());
+    out.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return out;
+}
+
+bool is_url(const std::string& text) {
+  return text.starts_with("http://") || text.starts_with("https://");
+}
+
+struct Target {
+  OutputFile& file;
+  std::uint64_t size = 0;
+  std::string failure;
+};
+
+std::size_t take(char* data, std::size_t one, std::size_t count, void* user) {
+  Target& target = *static_cast<Target*>(user);
+  const std::size_t size = one * count;
+  if (target.size + size > kLargestPdb) {
+    target.failure = "it is larger than any PDB";
+    return 0;
+  }
+  const auto done =
+      target.file.write_at(target.size, ByteView(reinterpret_cast<const std::byte*>(data), size));
+  if (!done) {
+    target.failure = done.error().message;
+    return 0;
+  }
+  target.size += size;
+  return size;
+}
+
+Result<void> get(const std::string& url, Target& target) {
+  static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);
+  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(
+      ready == CURLE_OK ? curl_easy_init() : nullptr, curl_easy_cleanup);
+  if (!curl) return Error{ErrorCode::kIo, "libcurl does not start"};
+  const auto set = [&](CURLoption option, auto value) {
+    return curl_easy_setopt(curl.get(), option, value) == CURLE_OK;
+  };
+  const bool prepared =
+      set(CURLOPT_URL, url.c_str()) && set(CURLOPT_PROTOCOLS_STR, "http,https") &&
+      set(CURLOPT_REDIR_PROTOCOLS_STR, "http,https") && set(CURLOPT_FOLLOWLOCATION, 1L) &&
+      set(CURLOPT_MAXREDIRS, 5L) && set(CURLOPT_FAILONERROR, 1L) && set(CURLOPT_NOSIGNAL, 1L) &&
+      // A server that says nothing is given up.
+      set(CURLOPT_CONNECTTIMEOUT, 10L) && set(CURLOPT_LOW_SPEED_LIMIT, 1L) &&
+      set(CURLOPT_LOW_SPEED_TIME, 30L) &&
+      // Stores answer to what they take for Microsoft's own client.
+      set(CURLOPT_USERAGENT, "Microsoft-Symbol-Server/10.0.0.0") &&
+      set(CURLOPT_WRITEFUNCTION, take) && set(CURLOPT_WRITEDATA, static_cast<void*>(&target));
+  if (!prepared) return Error{ErrorCode::kUnsupported, "libcurl is too old, or has no HTTP"};
+  const CURLcode done = curl_easy_perform(curl.get());
+  if (done == CURLE_OK) return {};
+  if (done == CURLE_HTTP_RETURNED_ERROR) {
+    long status = 0;
+    curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
+    const std::string text = url + ": the server answers " + std::to_string(status);
+    const bool absent = status == 404 || status == 410;
+    return Error{absent ? ErrorCode::kNotFound : ErrorCode::kIo, text};
+  }
+  return Error{ErrorCode::kIo,
+               url + ": " + (target.failure.empty() ? curl_easy_strerror(done) : target.failure)};
+}
+
+}  // namespace
+
+std::vector<SymbolStore> parse_symbol_path(const std::string& text) {
+  std::vector<SymbolStore> out;
+  std::string cache;  // of "cache*FOLDER", for all that follow
+  for (const std::string& element : split(text, ';')) {
+    std::vector<std::string> parts = split(element, '*');
+    std::string word = parts.front();
+    std::transform(word.begin(), word.end(), word.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    const bool is_store = word == "srv" || word == "symsrv" || word == "cache";
+    if (is_store) parts.erase(parts.begin());
+    // "symsrv*symsrv.dll*...": the program that Windows' debuggers would ask.
+    if (word == "symsrv" && !parts.empty()) parts.erase(parts.begin());
+    SymbolStore store;
+    if (!cache.empty()) store.folders.push_back(cache);
+    for (const std::string& part : parts) {
+      if (part.empty()) continue;
+      if (is_url(part)) store.url = part;
+      else store.folders.push_back(part);
+    }
+    if (word == "cache" && !store.folders.empty()) cache = store.folders.back();
+    if (!store.url.empty() && store.folders.empty() && !default_folder().empty())
+      store.folders.push_back(default_folder());
+    if (!store.folders.empty()) out.push_back(std::move(store));
+  }
+  return out;
+}
+
+std::vector<std::string> candidates_in(const std::string& folder, const windows::PdbId& id) {
+  const fs::path base = folder;
+  return {folder, (base / id.file).string(), (base / id.file / id.key() / id.file).string()};
+}
+
+bool is_plain_name(const std::string& file) {
+  return !file.empty() && file.size() <= 128 && file.front() != '.' &&
+         std::all_of(file.begin(), file.end(), [](unsigned char c) {
+           return std::isalnum(c) || c == '.' || c == '_' || c == '-' || c == '+';
+         });
+}
+
+Result<std::string> fetch_pdb(const SymbolStore& store, const windows::PdbId& id) {
+  if (!is_plain_name(id.file))
+    return Error{ErrorCode::kNotFound, "no PDB can be called " + printable(id.file)};
+  const std::string path = candidates_in(store.folders.front(), id).back();
+  std::error_code failed;
+  fs::create_directories(fs::path(path).parent_path(), failed);
+  if (failed)
+    return Error{ErrorCode::kIo, fs::path(path).parent_path().string() + ": " + failed.message()};
+  OutputFile file = HVD_TRY(OutputFile::create(path, ""));
+  Target target{.file = file, .size = 0, .failure = {}};
+  std::string url = store.url;
+  while (url.ends_with('/')) url.pop_back();
+  HVD_TRY(get(url + "/" + id.file + "/" + id.key() + "/" + id.file, target));
+  HVD_TRY(file.commit());
+  return path;
+}
+
+}  // namespace hvd
