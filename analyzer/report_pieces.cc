@@ -33,6 +33,13 @@ json registers_json(const Registers& registers) {
   return out;
 }
 
+json registers_json(const Arm64Registers& registers) {
+  json out{{"sp", hex(registers.sp)}, {"pc", hex(registers.pc)}, {"pstate", hex(registers.pstate)}};
+  for (std::size_t i = 0; i < registers.x.size(); ++i)
+    out["x" + std::to_string(i)] = hex(registers.x[i]);
+  return out;
+}
+
 json code_json(const ReadMemory& read, VirtAddr rip, std::uint64_t into) {
   constexpr std::uint64_t kBefore = 42;  // bytes before RIP, as Linux's own "Code:" line
   constexpr std::uint64_t kAfter = 22;

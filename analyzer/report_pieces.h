@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/address.h"
+#include "base/arm64_registers.h"
 #include "base/bytes.h"
 #include "base/registers.h"
 #include "base/result.h"
@@ -21,6 +22,7 @@ nlohmann::json finding_json(const char* severity, const char* rule, const std::s
 std::string utc(std::time_t seconds);
 
 nlohmann::json registers_json(const Registers& registers);
+nlohmann::json registers_json(const Arm64Registers& registers);
 
 /// Reads guest memory, all or nothing.
 using ReadMemory = std::function<Result<Bytes>(VirtAddr at, std::size_t size)>;

@@ -94,12 +94,7 @@ Result<std::unique_ptr<WindowsGuest>> WindowsGuest::open(const Image& image,
   return guest;
 }
 
-Stack WindowsGuest::cpu_stack(const Cpu& cpu) const {
-  if (const Registers* registers = cpu.best()) return unwinder_->from_registers(*registers);
-  Stack stack;
-  stack.end_reason = "the dump holds no registers of this CPU";
-  return stack;
-}
+Stack WindowsGuest::cpu_stack(const Cpu& cpu) const { return unwinder_->from_cpu(cpu); }
 
 json WindowsGuest::stack_json(const Stack& stack) const {
   json out = json::array();
@@ -123,7 +118,9 @@ json WindowsGuest::cpus_json() const {
   for (const Cpu& cpu : kernel_->cpus()) {
     json entry{{"id", cpu.id}, {"task", nullptr}};
     const Registers* registers = cpu.best();
-    entry["registers"] = registers ? registers_json(*registers) : json::object();
+    entry["registers"] = cpu.arm64   ? registers_json(*cpu.arm64)
+                         : registers ? registers_json(*registers)
+                                     : json::object();
     for (const Process& process : processes_) {
       for (const Thread& thread : process.threads) {
         if (thread.cpu == cpu.id)

@@ -37,6 +37,15 @@ Registers registers_of(const Context64& context) {
   return out;
 }
 
+std::optional<Arm64Registers> registers_of(const ContextArm64& context) {
+  if ((context.flags & (kContextArm64 | kControl)) != (kContextArm64 | kControl))
+    return std::nullopt;
+  Arm64Registers out;
+  for (std::size_t i = 0; i < out.x.size(); ++i) out.x[i] = context.x[i];
+  out.sp = context.sp, out.pc = context.pc, out.pstate = context.cpsr;
+  return out;
+}
+
 Context64 context_of(const Registers& registers) {
   Context64 out{};
   out.flags = kContextAmd64 | kControl | kInteger | kSegments;

@@ -5,7 +5,9 @@
 
 #include <array>
 #include <cstddef>
+#include <optional>
 
+#include "base/arm64_registers.h"
 #include "base/bytes.h"
 #include "base/registers.h"
 
@@ -42,6 +44,15 @@ struct Context64 {
 static_assert(sizeof(Context64) == 0x4d0);
 static_assert(offsetof(Context64, rip) == 0xf8);
 inline constexpr std::uint32_t kContextAmd64 = 0x100000;
+
+/// CONTEXT of ARM64 (winnt.h), as far as it is looked at.
+struct ContextArm64 {
+  le32 flags, cpsr;
+  le64 x[31];  // x29 the frame pointer, x30 the link register
+  le64 sp, pc;
+};
+static_assert(offsetof(ContextArm64, pc) == 0x108);
+inline constexpr std::uint32_t kContextArm64 = 0x400000;
 
 struct Header64 {
   char signature[8];  // kHeaderSignature
@@ -82,6 +93,8 @@ inline constexpr std::string_view kHeaderNote = "DUMP_HEADER64";
 
 /// The registers of a context; those of groups that its flags do not name stay unknown.
 Registers registers_of(const Context64& context);
+/// Nothing when the context names no control registers.
+std::optional<Arm64Registers> registers_of(const ContextArm64& context);
 /// The other way; both copies of MxCsr alike, as readers insist on.
 Context64 context_of(const Registers& registers);
 

@@ -283,12 +283,22 @@ class Touched {
   std::map<std::uint64_t, std::uint64_t> ranges_;
 };
 
+Result<std::unique_ptr<Kernel>> open_kernel(const Image& image, const SymbolFinder& finder,
+                                            ReadObserver observer = {}) {
+  auto kernel = Kernel::open(image, finder, std::move(observer));
+  if (!kernel)
+    return std::move(kernel.error()).in(printable(image.name) + " is no Windows that can be read");
+  if ((*kernel)->is_arm64())
+    return Error{ErrorCode::kUnsupported, "dumps of ARM64 systems can be read, but not written"};
+  return kernel;
+}
+
 Result<void> write_triage(const Image& image, const SymbolFinder& finder, const std::string& output,
                           const std::string& input, std::vector<std::string>& problems) {
   // What a triage reads is what the dump is for.
   Touched touched;
   const auto kernel = HVD_TRY(
-      Kernel::open(image, finder, [&](VirtAddr at, std::size_t size) { touched.add(at, size); }));
+      open_kernel(image, finder, [&](VirtAddr at, std::size_t size) { touched.add(at, size); }));
   std::vector<std::string> unread;
   const std::vector<Module> modules = read_modules(*kernel, unread);
   (void)read_processes(*kernel, unread);
@@ -296,13 +306,12 @@ Result<void> write_triage(const Image& image, const SymbolFinder& finder, const 
   const Symbolizer symbolizer(kernel->space(), modules, finder);
   for (const Cpu& cpu : kernel->cpus()) {
     if (!cpu.best()) continue;
-    for (const Frame& frame : unwinder.from_registers(*cpu.best()).frames)
-      (void)symbolizer.at(frame.lookup);
+    for (const Frame& frame : unwinder.from_cpu(cpu).frames) (void)symbolizer.at(frame.lookup);
     constexpr std::uint64_t kCode = 256;
     (void)kernel->space().read_up_to(VirtAddr{(*cpu.best())[Reg::kRip]} - kCode, 2 * kCode);
   }
   // The pieces of a triage dump are kept as they are.
-  if (!kernel->space().page_tables()) {
+  if (!kernel->paging()) {
     for (const PhysRange& range : image.memory->ranges())
       touched.add(VirtAddr{range.begin.value}, static_cast<std::size_t>(range.size));
   }
@@ -320,7 +329,7 @@ Result<void> write_windows_dump(const Image& image, WindowsDumpType type,
   const SymbolFinder finder =
       find_pdbs(symbols, [&](const std::string& problem) { problems.push_back(problem); });
   if (type == WindowsDumpType::kTriage) return write_triage(image, finder, output, input, problems);
-  const auto kernel = HVD_TRY(Kernel::open(image, finder));
+  const auto kernel = HVD_TRY(open_kernel(image, finder));
   problems.insert(problems.end(), kernel->problems().begin(), kernel->problems().end());
   const std::vector<Module> modules = read_modules(*kernel, problems);
   const DumpMaker maker(image, *kernel, modules, finder, problems);

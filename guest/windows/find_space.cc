@@ -13,11 +13,6 @@ constexpr std::uint64_t kLa57 = 1u << 12;  // CR4
 constexpr std::uint64_t kLargestKpcr = 64u << 10;
 constexpr std::uint64_t kLargestKernel = 64u << 20;
 
-bool maps_shared_data(const AddressSpace& space) {
-  // Its first words are the tick count and its multiplier; all that counts is that it is there.
-  return space.read_u64(kSharedUserData).has_value();
-}
-
 // What in a KPCR may be page tables. KPRCB.KernelDirectoryTableBase is among it, at a place that
 // builds do not agree on, in a page that user mode's page tables have.
 std::vector<std::uint64_t> table_roots(const AddressSpace& user, VirtAddr kpcr) {
@@ -91,46 +86,53 @@ Result<VirtAddr> interrupt_handler(const AddressSpace& space, VirtAddr table) {
 
 }  // namespace
 
-Result<FoundSpace> find_space(const Image& image, std::optional<PhysAddr> hint) {
+Result<FoundSpace> find_space(const Image& image, std::optional<PhysAddr> hint, bool arm64) {
   const PhysicalMemory& memory = *image.memory;
-  std::set<std::pair<std::uint64_t, bool>> tried;
-  const auto attempt = [&](std::uint64_t root, bool five_level,
+  std::set<std::pair<std::uint64_t, Paging>> tried;
+  const auto attempt = [&](std::uint64_t root, Paging paging,
                            const std::string& how) -> std::optional<FoundSpace> {
     root &= kFrameMask;
-    if (root == 0 || !tried.insert({root, five_level}).second) return std::nullopt;
-    auto space =
-        std::make_unique<VirtualMemory>(memory, PageTables(memory, PhysAddr{root}, five_level));
+    if (root == 0 || !tried.insert({root, paging}).second) return std::nullopt;
+    auto space = open_space(memory, PhysAddr{root}, paging);
     if (!maps_shared_data(*space)) return std::nullopt;
-    return FoundSpace{std::move(space), how, std::nullopt};
+    return FoundSpace{std::move(space), paging, how, std::nullopt};
   };
+  if (arm64) {
+    if (hint) {
+      if (auto found = attempt(hint->value, Paging::kArm64, "where the header says"))
+        return std::move(*found);
+    }
+    return Error{ErrorCode::kNotFound, "the header names no page tables of an ARM64 Windows"};
+  }
   // A dump of Windows' own does not say how many levels its page tables have.
-  const auto five_level = [](const Registers& cpu) { return (cpu[Reg::kCr4] & kLa57) != 0; };
-  const bool any_five = std::any_of(image.registers.begin(), image.registers.end(), five_level);
+  const auto levels = [](const Registers& cpu) {
+    return cpu[Reg::kCr4] & kLa57 ? Paging::kX64FiveLevel : Paging::kX64FourLevel;
+  };
   if (hint) {
-    for (const bool five : {any_five, !any_five}) {
-      if (auto found = attempt(hint->value, five, "where the header says"))
+    for (const Paging paging : {Paging::kX64FourLevel, Paging::kX64FiveLevel}) {
+      if (auto found = attempt(hint->value, paging, "where the header says"))
         return std::move(*found);
     }
   }
   for (const Registers& cpu : image.registers) {
-    if (auto found =
-            attempt(cpu[Reg::kCr3], five_level(cpu), "CR3 of CPU " + std::to_string(cpu.id)))
+    if (auto found = attempt(cpu[Reg::kCr3], levels(cpu), "CR3 of CPU " + std::to_string(cpu.id)))
       return std::move(*found);
   }
   for (const Registers& cpu : image.registers) {
-    const VirtualMemory user(
-        memory, PageTables(memory, PhysAddr{cpu[Reg::kCr3] & kFrameMask}, five_level(cpu)));
+    const auto user = open_space(memory, PhysAddr{cpu[Reg::kCr3]}, levels(cpu));
     for (const Reg reg : {Reg::kGsBase, Reg::kKernelGsBase}) {
       if (!is_kernel_address(cpu[reg])) continue;
-      for (const std::uint64_t root : table_roots(user, VirtAddr{cpu[reg]})) {
-        if (auto found = attempt(root, five_level(cpu),
+      for (const std::uint64_t root : table_roots(*user, VirtAddr{cpu[reg]})) {
+        if (auto found = attempt(root, levels(cpu),
                                  "those that the KPCR of CPU " + std::to_string(cpu.id) + " names"))
           return std::move(*found);
       }
     }
   }
   if (const auto stub = find_low_stub(memory)) {
-    if (auto found = attempt(stub->tables.value, any_five, "the start block of other CPUs")) {
+    for (const Paging paging : {Paging::kX64FourLevel, Paging::kX64FiveLevel}) {
+      auto found = attempt(stub->tables.value, paging, "the start block of other CPUs");
+      if (!found) continue;
       found->entry = stub->entry;
       return std::move(*found);
     }

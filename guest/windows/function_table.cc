@@ -1,10 +1,11 @@
 #include "guest/windows/function_table.h"
 
+#include "base/windows_header.h"
+
 namespace hvd::windows {
 namespace {
 
-constexpr std::uint32_t kEntrySize = 12;  // RUNTIME_FUNCTION
-
+// RUNTIME_FUNCTION of x64: begin, end, place of the unwind data.
 Result<Function> read_entry(const AddressSpace& space, VirtAddr at) {
   struct Entry {
     le32 begin, end, info;
@@ -13,19 +14,41 @@ Result<Function> read_entry(const AddressSpace& space, VirtAddr at) {
   return Function{entry.begin, entry.end, entry.info};
 }
 
+// Of ARM64: begin, and either the place of the unwind data or, packed in the word, the data. Either
+// begins with the length in words of code.
+Result<Function> read_arm64_entry(const AddressSpace& space, VirtAddr image, VirtAddr at) {
+  struct Entry {
+    le32 begin, info;
+  };
+  const auto entry = HVD_TRY(space.read<Entry>(at));
+  const std::uint32_t info = entry.info;
+  std::uint32_t words = info >> 2 & 0x7ff;
+  if ((info & 3) == 0) {
+    const std::uint64_t head = HVD_TRY(space.read_u32(image + info));
+    words = static_cast<std::uint32_t>(head & 0x3ffff);
+  }
+  return Function{entry.begin, entry.begin + words * 4, info};
+}
+
+std::uint32_t entry_size(const PeImage& image) { return image.machine() == kMachineArm64 ? 8 : 12; }
+
 Result<Function> entry_at(const AddressSpace& space, const PeImage& image, std::uint32_t index) {
-  return read_entry(space,
-                    image.base() + image.unwind_table().rva + std::uint64_t{index} * kEntrySize);
+  const VirtAddr at =
+      image.base() + image.unwind_table().rva + std::uint64_t{index} * entry_size(image);
+  if (image.machine() == kMachineArm64) return read_arm64_entry(space, image.base(), at);
+  return read_entry(space, at);
 }
 
 // The number of entries that begin at `rva` or before.
 Result<std::uint32_t> entries_up_to(const AddressSpace& space, const PeImage& image,
                                     std::uint32_t rva) {
-  std::uint32_t low = 0, high = image.unwind_table().size / kEntrySize;
+  std::uint32_t low = 0, high = image.unwind_table().size / entry_size(image);
   while (low < high) {
     const std::uint32_t middle = low + (high - low) / 2;
-    const Function entry = HVD_TRY(entry_at(space, image, middle));
-    if (rva < entry.begin) high = middle;
+    // All entries begin with where the function does.
+    const std::uint64_t begin = HVD_TRY(space.read_u32(image.base() + image.unwind_table().rva +
+                                                       std::uint64_t{middle} * entry_size(image)));
+    if (rva < begin) high = middle;
     else low = middle + 1;
   }
   return low;
@@ -40,7 +63,7 @@ Result<std::optional<Function>> find_function(const AddressSpace& space, const P
   Function out = HVD_TRY(entry_at(space, image, count - 1));
   if (rva >= out.end) return std::optional<Function>();
   // The low bit leads to another entry.
-  if (out.info & 1) {
+  if (image.machine() == kMachineAmd64 && out.info & 1) {
     const Function other = HVD_TRY(read_entry(space, image.base() + (out.info & ~1u)));
     out.info = other.info;
   }
@@ -65,6 +88,7 @@ std::uint32_t earliest_start(const AddressSpace& space, const PeImage& image, st
   const auto entry = entry_at(space, image, *count - 1);
   if (!entry) return 0;
   if (rva >= entry->end) return entry->end;
+  if (image.machine() == kMachineArm64) return entry->begin;
   Function primary = *entry;
   for (int chain = 0; chain < kMaxChained; ++chain) {
     const auto next = chained_function(space, image, primary.info);

@@ -9,7 +9,9 @@ namespace hvd::windows {
 
 struct Function {
   std::uint32_t begin = 0, end = 0;  // offsets in the image
-  std::uint32_t info = 0;            // place of its UNWIND_INFO
+  // Place of its unwind data; of ARM64 as the table has it, packed data (the low bits not zero)
+  // too.
+  std::uint32_t info = 0;
 };
 
 /// Of the function, or the part of one, that holds `rva`; nothing for a leaf, which needs no unwind
@@ -21,7 +23,8 @@ Result<std::optional<Function>> find_function(const AddressSpace& space, const P
 /// name of something before it is not the name of this function.
 std::uint32_t earliest_start(const AddressSpace& space, const PeImage& image, std::uint32_t rva);
 
-/// Where the UNWIND_INFO at `info` says that it goes on in that of the function it is a part of.
+/// Of x64: where the UNWIND_INFO at `info` says that it goes on in that of the function it is a
+/// part of.
 Result<std::optional<Function>> chained_function(const AddressSpace& space, const PeImage& image,
                                                  std::uint32_t info);
 

@@ -71,8 +71,9 @@ class KernelFinder {
     const Header64* header = out_.header();
     const auto hint =
         header ? std::optional(PhysAddr{header->directory_table_base}) : std::optional<PhysAddr>();
-    FoundSpace found = HVD_TRY(find_space(out_.image_, hint));
+    FoundSpace found = HVD_TRY(find_space(out_.image_, hint, out_.is_arm64()));
     out_.space_ = std::move(found.space);
+    out_.paging_ = found.paging;
     tell("page tables", found.how);
     auto kernel = find_kernel_image(*out_.space_, out_.image_, found.entry, header_places());
     if (!kernel) return kernel.error();
@@ -195,9 +196,15 @@ class KernelFinder {
     const bool own_dump = out_.is_dump();
     if (out_.data_) read_processor_block();
     if (out_.cpus_.empty()) {
-      for (const Registers& each : registers)
-        out_.cpus_.push_back(
-            {.id = each.id, .prcb = {}, .thread = {}, .registers = &each, .saved = {}});
+      for (const Registers& each : registers) {
+        Cpu& cpu = out_.cpus_.emplace_back();
+        cpu.id = each.id, cpu.registers = &each;
+      }
+      if (own_dump && out_.is_arm64() && registers.empty()) {
+        Cpu cpu;
+        cpu.arm64 = header_registers();
+        out_.cpus_.push_back(cpu);
+      }
       const auto part = triage_prcb();
       if (part && !out_.cpus_.empty()) {
         out_.cpus_.front().crashed = true;
@@ -217,7 +224,8 @@ class KernelFinder {
       if (!cpu.registers && !own_dump && cpu.id < registers.size() && !matched(registers[cpu.id]))
         cpu.registers = &registers[cpu.id];
     }
-    if (own_dump && !registers.empty()) crashing_cpu(registers.front());
+    if (own_dump && out_.is_arm64()) crashing_arm64_cpu();
+    else if (own_dump && !registers.empty()) crashing_cpu(registers.front());
   }
 
   bool matched(const Registers& registers) const {
@@ -245,6 +253,28 @@ class KernelFinder {
     choose([](const Cpu& cpu) { return !cpu.saved; });
   }
 
+  // As above, of an ARM64 system.
+  void crashing_arm64_cpu() {
+    const auto its = header_registers();
+    const auto part = triage_prcb();
+    for (Cpu& cpu : out_.cpus_) {
+      const bool same = its && cpu.arm64 && cpu.arm64->sp == its->sp;
+      if (part ? cpu.id != part->first : !same) continue;
+      cpu.crashed = true;
+      if (!cpu.arm64) cpu.arm64 = its;
+      return;
+    }
+    if (!its || out_.cpus_.empty()) return;
+    out_.cpus_.front().crashed = true;
+    out_.cpus_.front().arm64 = its;
+  }
+
+  std::optional<Arm64Registers> header_registers() const {
+    ContextArm64 context{};
+    std::memcpy(&context, out_.header()->context, sizeof context);
+    return registers_of(context);
+  }
+
   void read_processor_block() {
     const DebuggerData& data = out_.data_->data;
     std::size_t expected = out_.image_.registers.size();
@@ -260,16 +290,23 @@ class KernelFinder {
       if (const auto thread = out_.space_->read_u64(cpu.prcb + data.prcb_current_thread()))
         cpu.thread = VirtAddr{*thread};
       const auto context_at = out_.space_->read_u64(cpu.prcb + data.prcb_context());
-      if (context_at && data.prcb_context() != 0) {
-        const auto context = out_.space_->read<Context64>(VirtAddr{*context_at});
-        const Registers saved = context ? registers_of(*context) : Registers();
-        if (saved.knows(Reg::kRip) && saved[Reg::kRip] != 0) {
-          cpu.saved = saved;
-          cpu.saved->id = cpu.id;
-        }
-      }
+      if (context_at && data.prcb_context() != 0) read_context(cpu, VirtAddr{*context_at});
       out_.cpus_.push_back(cpu);
     }
+  }
+
+  void read_context(Cpu& cpu, VirtAddr at) const {
+    if (out_.is_arm64()) {
+      const auto context = out_.space_->read<ContextArm64>(at);
+      if (context) cpu.arm64 = registers_of(*context);
+      if (cpu.arm64 && cpu.arm64->pc == 0) cpu.arm64.reset();
+      return;
+    }
+    const auto context = out_.space_->read<Context64>(at);
+    const Registers saved = context ? registers_of(*context) : Registers();
+    if (!saved.knows(Reg::kRip) || saved[Reg::kRip] == 0) return;
+    cpu.saved = saved;
+    cpu.saved->id = cpu.id;
   }
 
   // The number and the thread of the CPU whose block a triage dump keeps.

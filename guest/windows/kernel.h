@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/arm64_registers.h"
 #include "base/image.h"
 #include "base/windows_header.h"
 #include "guest/windows/kdbg.h"
@@ -28,6 +29,7 @@ struct Cpu {
   const Registers* registers = nullptr;  // of the image; null when there are none
   std::optional<Registers> saved;        // those that Windows itself kept for a dump
   bool crashed = false;                  // a dump of Windows' own says so
+  std::optional<Arm64Registers> arm64;   // of an ARM64 system, instead of both
   const Registers* best() const { return registers ? registers : saved ? &*saved : nullptr; }
 };
 
@@ -51,6 +53,9 @@ class Kernel {
   /// Of a dump of Windows' own, or as the guest's driver prepared it; else null.
   const Header64* header() const { return header_ ? &*header_ : nullptr; }
   /// Whether the image is a dump that Windows, or a program in its manner, wrote.
+  bool is_arm64() const { return header_ && header_->machine == kMachineArm64; }
+  /// Of systems whose page tables are at hand.
+  std::optional<Paging> paging() const { return paging_; }
   bool is_dump() const { return header_ && !header_from_driver_; }
   /// What was found how: pairs for people.
   const std::vector<std::pair<std::string, std::string>>& found() const { return found_; }
@@ -83,6 +88,7 @@ class Kernel {
   std::optional<FoundDebuggerData> data_;
   std::optional<Header64> header_;
   bool header_from_driver_ = false;
+  std::optional<Paging> paging_;
   std::vector<std::pair<std::string, std::string>> found_;
   std::optional<BugCheck> bugcheck_;
   std::vector<Cpu> cpus_;

@@ -94,6 +94,7 @@ Result<PeImage> PeImage::open(const AddressSpace& space, VirtAddr base) {
   out.base_ = base;
   out.size_ = optional.size_of_image;
   out.timestamp_ = file.timestamp;
+  out.machine_ = file.machine;
   if (out.size_ == 0 || out.size_ > kMaxImage || file.sections > kMaxSections)
     return Error{ErrorCode::kCorrupt, "the image at " + hex(base.value) + " claims " +
                                           std::to_string(out.size_) + " bytes in " +

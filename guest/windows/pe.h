@@ -33,6 +33,7 @@ class PeImage {
 
   VirtAddr base() const { return base_; }
   std::uint32_t size() const { return size_; }
+  std::uint16_t machine() const { return machine_; }  // kMachineAmd64 or kMachineArm64
   std::uint32_t timestamp() const { return timestamp_; }
   const std::vector<PeSection>& sections() const { return sections_; }
   bool contains(VirtAddr at) const { return at.value - base_.value < size_; }
@@ -57,6 +58,7 @@ class PeImage {
                                kDirectories = 16;
   VirtAddr base_;
   std::uint32_t size_ = 0, timestamp_ = 0;
+  std::uint16_t machine_ = 0;
   std::vector<PeSection> sections_;
   std::array<Directory, kDirectories> directories_{};
 };

@@ -90,10 +90,10 @@ class Reader {
   }
 
   bool is_page_table(std::uint64_t value) const {
-    // Every process maps it; the low bits may hold an address space's number.
-    const bool five_level = space_.page_tables() && space_.page_tables()->five_level();
-    const PageTables tables(*kernel_.image().memory, PhysAddr{value & kFrameMask}, five_level);
-    return (value & kFrameMask) != 0 && tables.translate(kSharedUserData).has_value();
+    // Every process maps the shared data; the low bits may hold an address space's number.
+    return (value & kFrameMask) != 0 &&
+           maps_shared_data(
+               *open_space(*kernel_.image().memory, PhysAddr{value}, *kernel_.paging()));
   }
 
   std::optional<std::uint64_t> name_within(VirtAddr process, std::uint64_t size) const {
@@ -250,7 +250,7 @@ std::vector<Process> from_triage(const Kernel& kernel) {
 
 std::vector<Process> read_processes(const Kernel& kernel, std::vector<std::string>& problems) {
   if (!kernel.debugger_data()) return {};
-  if (!kernel.space().page_tables()) return from_triage(kernel);
+  if (!kernel.paging()) return from_triage(kernel);
   std::vector<Process> out;
   if (const auto done = Reader(kernel).read(out, problems); !done)
     problems.push_back("processes: " + done.error().message);

@@ -18,6 +18,20 @@ inline constexpr std::uint64_t kFrameMask = 0x000ffffffffff000;
 /// Whether an address is in the kernel's half, with 4-level page tables.
 inline bool is_kernel_address(std::uint64_t address) { return address >> 47 == 0x1ffff; }
 
+/// How a system's page tables are built.
+enum class Paging {
+  kX64FourLevel,
+  kX64FiveLevel,
+  kArm64,  // 4 KiB pages, 4 levels; both halves of the address space in one root
+};
+
+/// Memory as those page tables have it; `memory` must outlive the result.
+std::unique_ptr<AddressSpace> open_space(const PhysicalMemory& memory, PhysAddr root,
+                                         Paging paging);
+
+/// Whether it is that of a Windows: what is there does not matter.
+bool maps_shared_data(const AddressSpace& space);
+
 /// Memory that is by virtual address already, as in a triage dump.
 class PieceSpace final : public AddressSpace {
  public:

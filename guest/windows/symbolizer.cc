@@ -52,8 +52,7 @@ std::optional<std::size_t> crashed_cpu(const Kernel& kernel, const Unwinder& unw
   if (!kernel.bugcheck()) return std::nullopt;
   if (cpus.size() == 1) return std::size_t{0};
   return choose([&](const Cpu& cpu) {
-    if (!cpu.best()) return false;
-    const Stack stack = unwinder.from_registers(*cpu.best());
+    const Stack stack = unwinder.from_cpu(cpu);
     return std::any_of(stack.frames.begin(), stack.frames.end(), [&](const Frame& frame) {
       return frame.reliable && symbols.at(frame.lookup).symbol.starts_with("KeBugCheck");
     });

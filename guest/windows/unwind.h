@@ -1,12 +1,11 @@
-// Unwinding x64 Windows stacks by the unwind data of PE images (Microsoft's "x64 exception
-// handling"): .pdata has a RUNTIME_FUNCTION for each function that uses the stack, whose
-// UNWIND_INFO lists what its prolog did.
+// Unwinding Windows stacks by the unwind data of PE images (Microsoft's "x64 exception handling"
+// and "ARM64 exception handling"): .pdata has a RUNTIME_FUNCTION for each function that uses the
+// stack, whose unwind data list what its prolog did.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "guest/windows/function_table.h"
 #include "guest/windows/modules.h"
 
 namespace hvd::windows {
@@ -31,20 +30,18 @@ class Unwinder {
   Unwinder(const AddressSpace& space, const std::vector<Module>& modules)
       : space_(space), modules_(modules) {}
 
-  /// From a CPU's registers; a CPU in user mode gives its one frame. Where there is no unwind data,
+  /// From a CPU's registers; one in user mode gives its one frame. Where there is no unwind data,
   /// as in triage dumps, return addresses are picked off the stack, unreliable.
-  Stack from_registers(const Registers& registers) const;
-  /// A thread that does not run: KTHREAD.KernelStack leads to what KiSwapContext left, of which
-  /// only the return address matters: SwapContext's frame is unwound from there.
+  Stack from_cpu(const Cpu& cpu) const;
+  /// A thread that does not run, of an x64 system: KTHREAD.KernelStack leads to what KiSwapContext
+  /// left, of which only the return address matters: SwapContext's frame is unwound from there.
   Stack from_stack(VirtAddr kernel_stack) const;
 
  private:
-  struct State;
+  template <typename State>
   void unwind(State state, Stack& stack) const;
-  Result<bool> step(State& state) const;
-  Result<void> undo_prolog(State& state, const Module& module, const Function& function,
-                           std::uint32_t rva, bool& machine_frame) const;
-  bool undo_epilog(State& state, const Module& module, const Function& function) const;
+  template <typename State>
+  Result<bool> step_from(State& state) const;
   void scan(VirtAddr sp, Stack& stack) const;
   bool is_code(VirtAddr at) const;
 

@@ -183,13 +183,26 @@ int main(int argc, char** argv) {
     seed("guest", "page_" + std::to_string(page), patch.view());
   }
   seed("guest", "untouched", "");
-  seed("windows_guest", "untouched", "");
-  for (const std::uint32_t at :
-       {0x0u, 0x80u, 0x98u, 0x5000u, 0x5800u, 0x8000u, 0x8810u, 0xa000u, 0xc000u}) {
-    ByteWriter patch;
-    for (const std::uint32_t more : {0u, 8u, 24u})
-      patch.u32(0x9000 + at + more).u8(8).u64(0xfffff80612000000 + at);
-    seed("windows_guest", "patch_" + std::to_string(at), patch.view());
+  for (const std::uint8_t arm64 : {0, 1}) {
+    const std::string name = arm64 ? "arm64_" : "x64_";
+    seed("windows_guest", name + "untouched", ByteWriter().u8(arm64).view());
+    for (const std::uint32_t at :
+         {0x0u, 0x80u, 0x98u, 0x5000u, 0x5800u, 0x8000u, 0x8810u, 0xa000u, 0xc000u}) {
+      ByteWriter patch;
+      patch.u8(arm64);
+      for (const std::uint32_t more : {0u, 8u, 24u})
+        patch.u32(0x9000 + at + more).u8(8).u64(0xfffff80612000000 + at);
+      seed("windows_guest", name + "patch_" + std::to_string(at), patch.view());
+    }
+  }
+  // A place in the functions, whether stopped there; then, but in the first, a word of unwind data.
+  for (const std::uint32_t word : {0u, 0xe6e6e7e8u, 0xffffffffu, 0x08800011u}) {
+    for (std::uint16_t place = 0; place < 0x180; place += 0x30) {
+      ByteWriter input;
+      input.u16(place).u8(static_cast<std::uint8_t>(place / 0x30));
+      if (word != 0) input.u16(static_cast<std::uint16_t>(place / 4)).u32(word);
+      seed("arm64_unwind", std::to_string(word) + "_" + std::to_string(place), input.view());
+    }
   }
   return 0;
 }

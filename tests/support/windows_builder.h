@@ -34,7 +34,9 @@ class WindowsBuilder {
   static constexpr std::uint64_t kSystem = 0xffffa00000020040, kThread = 0xffffa00000021000,
                                  kWaiting = 0xffffa00000022000;
 
-  WindowsBuilder() : memory_(std::make_shared<FakeMemory>(kSize)), tables_(*memory_, kRoot) {
+  /// Of an ARM64 system only what its dump has: no CPU but the header's.
+  explicit WindowsBuilder(bool arm64 = false)
+      : arm64_(arm64), memory_(std::make_shared<FakeMemory>(kSize)), tables_(*memory_, kRoot) {
     map(kKernel, kKernelPhys, kImageSize);
     map(kDriver, kDriverPhys, kImageSize);
     map(kShared, 0x180000, 0x1000);
@@ -59,7 +61,8 @@ class WindowsBuilder {
                         (handler >> 16 & 0xffff) << 48);
     write_u64(kIdt + 8, handler >> 32);
     set_bugcheck(0xd1, {0xfffff80600000000, 2, 1, kDriver + kFailing + 5});
-    stack();
+    if (arm64_) arm64_stack();
+    else stack();
   }
 
   FakeMemory& memory() { return *memory_; }
@@ -114,8 +117,36 @@ class WindowsBuilder {
     image.name = "windows";
     image.facts = "{}";
     image.memory = memory_;
-    image.registers = {cpu()};
+    if (!arm64_) {
+      image.registers = {cpu()};
+      return image;
+    }
+    const windows::Header64 header = dump_header();
+    const ByteView bytes = bytes_of(header);
+    image.notes.push_back(
+        {std::string(windows::kHeaderNote), 0, Bytes(bytes.begin(), bytes.end())});
     return image;
+  }
+
+  /// Of the ARM64 system, as Windows itself would write it.
+  windows::Header64 dump_header() const {
+    windows::Header64 out{};
+    std::memcpy(out.signature, windows::kHeaderSignature.data(), sizeof out.signature);
+    out.build = 19041;
+    out.machine = windows::kMachineArm64;
+    out.processors = 1;
+    out.directory_table_base = kRoot.value;
+    out.loaded_modules = kModules, out.active_processes = kProcesses;
+    out.debugger_data = kDataBlock;
+    out.bugcheck_code = 0xd1;
+    windows::ContextArm64 context{};
+    context.flags = windows::kContextArm64 | 1;
+    context.cpsr = 0x60000005;  // EL1h
+    context.x[29] = context.sp = kStack + 0x1000;
+    context.x[30] = 0xbad;
+    context.pc = kKernel + kBugCheck + 0x20;
+    std::memcpy(out.context, &context, sizeof context);
+    return out;
   }
 
  private:
@@ -132,7 +163,7 @@ class WindowsBuilder {
     ByteWriter h;
     h.u16(0x5a4d).zeros(0x3c - 2).u32(0x80).zeros(0x80 - 0x40);
     h.u32(0x4550)
-        .u16(windows::kMachineAmd64)
+        .u16(arm64_ ? windows::kMachineArm64 : windows::kMachineAmd64)
         .u16(2)
         .u32(0x5f000000)
         .u32(0)
@@ -144,14 +175,14 @@ class WindowsBuilder {
     const auto directory = [&h](std::uint32_t rva, std::uint32_t size) { h.u32(rva).u32(size); };
     directory(exports.empty() ? 0 : 0x4000, exports.empty() ? 0 : 0x200);
     directory(0, 0), directory(0, 0);
-    directory(0x5000, static_cast<std::uint32_t>(functions.size() * 12));
+    directory(0x5000, static_cast<std::uint32_t>(functions.size() * (arm64_ ? 8 : 12)));
     directory(0, 0), directory(0, 0);
     directory(0x6000, 28);
     for (int i = 7; i < 16; ++i) directory(0, 0);
     const auto section = [&h](const char* title, std::uint32_t rva, std::uint32_t size,
                               std::uint32_t flags) {
       char text[8] = {};
-      std::strncpy(text, title, sizeof text);
+      std::memcpy(text, title, std::strlen(title));
       h.put(std::as_bytes(std::span(text)))
           .u32(size)
           .u32(rva)
@@ -175,8 +206,15 @@ class WindowsBuilder {
       write(base + 0x4080 + i * 2, bytes_of(le16(static_cast<std::uint16_t>(i))));
       write(base + 0x4120 + i * 0x20, as_bytes(exports[i].first + '\0'));
     }
-    // Every function: push rbx; sub rsp, 0x20. The trap's begins with a machine frame.
-    for (std::uint32_t i = 0; i < functions.size(); ++i) {
+    // Every function of ARM64: stp x19, x20, [sp, #-16]!; stp x29, x30, [sp, #-32]!; mov x29, sp;
+    // 0x80 bytes long.
+    for (std::uint32_t i = 0; arm64_ && i < functions.size(); ++i) {
+      ByteWriter f;
+      f.u32(functions[i]).u32(1 | 0x20 << 2 | 2 << 16 | 3 << 21 | 3u << 23);
+      write(base + 0x5000 + i * 8, f.view());
+    }
+    // Every function of x64: push rbx; sub rsp, 0x20. The trap's begins with a machine frame.
+    for (std::uint32_t i = 0; !arm64_ && i < functions.size(); ++i) {
       ByteWriter f;
       f.u32(functions[i]).u32(functions[i] + 0x80).u32(0x5800 + i * 0x20);
       write(base + 0x5000 + i * 12, f.view());
@@ -299,8 +337,19 @@ class WindowsBuilder {
     frame(0);
   }
 
+  void arm64_stack() {
+    // KeBugCheckEx <- the driver's failing function <- its entry <- worker <- 0.
+    std::uint64_t fp = kStack + 0x1000;
+    for (const std::uint64_t returns_to :
+         {kDriver + kFailing + 0x10, kDriver + kEntry + 0x10, kKernel + kWorker + 0x10, 0ul}) {
+      write_u64(fp, fp + 0x30), write_u64(fp + 8, returns_to);
+      fp += 0x30;
+    }
+  }
+
+  const bool arm64_;
   std::shared_ptr<FakeMemory> memory_;
-  PageTableBuilder tables_;
+  PageTableBuilder tables_;  // an ARM64's tables have the same shape and the same low bits
 };
 
 }  // namespace hvd

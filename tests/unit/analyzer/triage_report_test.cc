@@ -2,6 +2,8 @@
 #include "analyzer/commands.h"
 #include "analyzer/host_findings.h"
 #include "analyzer/triage.h"
+#include "formats/windows_dump/triage_writer.h"
+#include "formats/windows_dump/writer.h"
 #include "tests/support/crafted_dump.h"
 #include "tests/support/damage.h"
 #include "tests/support/elf_builder.h"
@@ -9,6 +11,7 @@
 #include "tests/support/matchers.h"
 #include "tests/support/run_program.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/windows_builder.h"
 
 namespace hvd {
 namespace {
@@ -225,6 +228,54 @@ TEST(TriageReport, DeepNestingInAHostilesFactsIsNoCrash) {
   const auto dump = open_dump(folder.write("dump.hvd", crafted.build()), Keyring(), "");
   ASSERT_THAT(dump, Succeeds());
   EXPECT_EQ(triage(*dump, {})["partitions"].size(), 1u);
+}
+
+// Memory dumps of ARM64 systems as of any other; of a triage dump what it holds.
+TEST(TriageReport, TellsOfArm64Windows) {
+  const WindowsBuilder builder(true);
+  const Image image = builder.build();
+  const TemporaryFolder folder;
+  const std::string path = folder.path("arm64.dmp");
+  windows::MemoryDumpPlan plan;
+  plan.header = builder.dump_header();
+  plan.pieces = {{PhysAddr{0}, WindowsBuilder::kSize}};
+  std::vector<std::string> damage;
+  {
+    OutputFile file = OutputFile::create(path, "").value();
+    Progress progress("test", 1);
+    ASSERT_THAT(windows::write_bitmap_dump(plan, false, *image.memory, file, progress, damage),
+                Succeeds());
+    ASSERT_THAT(file.commit(), Succeeds());
+  }
+  const auto dump = open_dump(path, Keyring(), "");
+  ASSERT_THAT(dump, Succeeds());
+  const json report = triage(*dump, {});
+  EXPECT_VALID(report);
+  const json& guest = report["partitions"][0];
+  EXPECT_EQ(guest["os"]["family"], "windows");
+  EXPECT_THAT(guest["crash"]["reason"].get<std::string>(), HasSubstr("0xD1"));
+  EXPECT_EQ(guest["crash"]["cpu"], 0);
+  const json& cpu = guest["cpus"][0];
+  EXPECT_EQ(cpu["registers"]["pc"], "0xfffff80612001120");
+  EXPECT_EQ(cpu["registers"]["pstate"], "0x60000005");
+  ASSERT_EQ(cpu["stack"].size(), 4u);
+  EXPECT_EQ(cpu["stack"][0]["symbol"], "KeBugCheckEx");
+  EXPECT_EQ(cpu["stack"][1]["module"], "mydriver");
+  EXPECT_EQ(guest["modules"].size(), 2u);
+
+  windows::TriagePlan triage_of;
+  triage_of.header = plan.header;
+  triage_of.drivers = {{"mydriver.sys", VirtAddr{WindowsBuilder::kDriver}, 0x40000, 0, 0}};
+  triage_of.stack_at = VirtAddr{WindowsBuilder::kStack + 0x1000};
+  triage_of.stack = Bytes(0x100);
+  const Bytes bytes = windows::triage_dump(triage_of).value();
+  const std::string small = folder.write("small.dmp", to_string(bytes));
+  const auto opened = open_dump(small, Keyring(), "");
+  ASSERT_THAT(opened, Succeeds());
+  const json brief = triage(*opened, {});
+  ASSERT_EQ(brief["partitions"][0]["cpus"].size(), 1u);
+  EXPECT_EQ(brief["partitions"][0]["cpus"][0]["registers"]["pc"], "0xfffff80612001120");
+  EXPECT_EQ(brief["partitions"][0]["modules"][0]["name"], "mydriver.sys");
 }
 
 }  // namespace

@@ -158,7 +158,7 @@ TEST(WindowsUnwinder, GoesThroughAMachineFrameToTheFirstFunction) {
   Builder builder;
   const Opened opened(builder);
   const Unwinder unwinder = opened.unwinder();
-  const Stack stack = unwinder.from_registers(opened.image.registers[0]);
+  const Stack stack = unwinder.from_cpu(opened.kernel->cpus()[0]);
   EXPECT_THAT(addresses(stack), ElementsAre(Builder::kKernel + Builder::kBugCheck + 0x20,
                                             Builder::kKernel + Builder::kTrap + 0x10,
                                             Builder::kDriver + Builder::kFailing + 5,
@@ -195,7 +195,9 @@ TEST(WindowsUnwinder, PrologsAndEpilogs) {
     cpu.set(Reg::kRsp, sp);
     builder.write(sp, Bytes(0x60));
     builder.write_u64(sp + c.returns_at, caller);
-    const Stack stack = unwinder.from_registers(cpu);
+    Cpu stopped;
+    stopped.registers = &cpu;
+    const Stack stack = unwinder.from_cpu(stopped);
     ASSERT_GE(stack.frames.size(), 2u) << c.offset;
     EXPECT_EQ(stack.frames[1].address.value, caller) << c.offset;
     EXPECT_TRUE(stack.frames[1].reliable) << c.offset;
@@ -206,11 +208,50 @@ TEST(WindowsUnwinder, DamagedUnwindDataEndsInGuesses) {
   Builder builder;
   builder.write_u32(Builder::kKernel + 0x5800, 0x00020507);  // version 7
   const Opened opened(builder);
-  const Stack stack = opened.unwinder().from_registers(opened.image.registers[0]);
+  const Stack stack = opened.unwinder().from_cpu(opened.kernel->cpus()[0]);
   EXPECT_FALSE(stack.complete);
   EXPECT_THAT(stack.end_reason, HasSubstr("version 7"));
   ASSERT_GE(stack.frames.size(), 2u);
   EXPECT_FALSE(stack.frames[1].reliable);
+}
+
+// Registers come with the header; what is behind page tables and unwind data of another kind is the
+// same.
+TEST(WindowsArm64, IsReadFromItsDump) {
+  Builder builder(true);
+  const Opened opened(builder);
+  EXPECT_THAT(how(*opened.kernel, "page tables"), HasSubstr("header"));
+  EXPECT_EQ(opened.kernel->base().value, Builder::kKernel);
+  EXPECT_EQ(opened.kernel->bugcheck()->code, 0xd1u);
+  ASSERT_THAT(opened.modules, SizeIs(2));
+  EXPECT_EQ(opened.modules[1].name, "mydriver.sys");
+  std::vector<std::string> problems;
+  const std::vector<Process> processes = read_processes(*opened.kernel, problems);
+  ASSERT_THAT(processes, SizeIs(2));
+  EXPECT_EQ(processes[1].name, "smss.exe");
+  EXPECT_THAT(processes[0].threads, SizeIs(2));
+  ASSERT_THAT(opened.kernel->cpus(), SizeIs(1));
+  const Cpu& cpu = opened.kernel->cpus()[0];
+  ASSERT_TRUE(cpu.arm64);
+  EXPECT_EQ(cpu.arm64->sp, Builder::kStack + 0x1000);
+  EXPECT_TRUE(cpu.crashed);
+  const Stack stack = opened.unwinder().from_cpu(cpu);
+  EXPECT_THAT(addresses(stack), ElementsAre(Builder::kKernel + Builder::kBugCheck + 0x20,
+                                            Builder::kDriver + Builder::kFailing + 0x10,
+                                            Builder::kDriver + Builder::kEntry + 0x10,
+                                            Builder::kKernel + Builder::kWorker + 0x10));
+  EXPECT_TRUE(stack.complete) << stack.end_reason;
+}
+
+// A block of 2 MiB maps as its pages would.
+TEST(WindowsArm64, BlocksAreFollowed) {
+  Builder builder(true);
+  constexpr std::uint64_t kVirt = 0xffffc00000000000;
+  builder.tables().entry(kVirt, 2, 0x200000 | 1);
+  const Opened opened(builder);
+  EXPECT_EQ(opened.kernel->space().read_u64(VirtAddr{kVirt + 0x8018}).value(), Builder::kKernel);
+  builder.tables().entry(kVirt + 0x200000, 1, 0x300000 | 1);  // a page without its second bit
+  EXPECT_FALSE(opened.kernel->space().read_u64(VirtAddr{kVirt + 0x200000}).has_value());
 }
 
 }  // namespace
