@@ -176,11 +176,19 @@ def check_triage(windows: Windows, compared: Comparison) -> None:
     found = next(f for f in guest["findings"] if f["rule"] == "windows-found")["evidence"]
     for start in FOUND[windows.scenario]:
         compared.that(any(line.startswith(start) for line in found), f"found: {start}", found)
+    if windows.crashes:
+        told = next(f for f in guest["findings"] if f["rule"] == "panic-reported")["evidence"]
+        compared.that(len(told) == 1 and told[0].startswith("CPU 1") and ("hyper-v" in told[0]) == (windows.scenario == "kaslr"),
+                      "what QEMU was told", told)
     damage = [f for f in guest["findings"] if f["rule"] == "damage"]
     compared.equal(damage, [], "complaints")
     check_report(windows, compared, guest, False)
     images = windows.facts["images"]
-    check_report(windows, compared, tenant_of(json.loads(windows.analyze("triage", "--symbols", images))), True)
+    guest = tenant_of(json.loads(windows.analyze("triage", "--symbols", images)))
+    check_report(windows, compared, guest, True)
+    if "encoded" in VARIANTS[windows.scenario] and "note" not in VARIANTS[windows.scenario]:
+        found = next(f for f in guest["findings"] if f["rule"] == "windows-found")["evidence"]
+        compared.that("debugger data: decoded with the kernel's symbols" in found, "PDBs come before derived keys", found)
 
 
 def _analyze(windows: Windows, path: str, *arguments: str) -> tuple[Any, str]:

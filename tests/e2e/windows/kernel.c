@@ -131,9 +131,9 @@ NOINLINE u64 IofCallDriver(u64 (*driver)(u64), u64 request) {
 
 NOINLINE static void NtDeviceIoControlFile(u64 request) {
   ON_STACK();
-  /* Until all others are where they stay: one in a driver, one in user mode. */
+  /* Until all others are where they stay: one idle, one in a driver, one in user mode. */
   const volatile u64* spinning = (const u64*)(KeLoaderBlock->spaces[2].kernel_view + WORDS_AT + 8);
-  while (BusyProcessors != 1 || !*spinning) pause();
+  while (BusyProcessors != 2 || !*spinning) pause();
   u64 (*dispatch)(u64) = (u64(*)(u64))(KeLoaderBlock->images[1].entry);
   IofCallDriver(dispatch, request);
   KeBugCheckEx(0xe, 2, 0, 0, 0);
@@ -234,6 +234,7 @@ static void KeStartAllProcessors(void) {
 NOINLINE static void KiIdleLoop(void) {
   TestStackIsEmpty();
   ON_STACK();
+  TestCpuIsBusy();
   for (;;) __asm__ volatile("cli; hlt");
 }
 
