@@ -54,12 +54,15 @@ class Run {
     for (const PhysRange& range : source_.ranges()) {
       const std::uint64_t begin = std::max(range.begin.value, base);
       const std::uint64_t end = std::min(range.begin.value + range.size, base + kSegmentBytes);
+      std::size_t last = 0;  // of pages with the same mark as to being left out
       for (std::uint64_t at = begin; at < end;) {
         HVD_TRY(check_interrupt());
         const std::size_t first = (at - base) / kPageSize;
-        std::size_t last = first + 1;  // of pages with the same mark as to being left out
-        while (last < (end - base) / kPageSize && marks[last].left_out == marks[first].left_out)
-          ++last;
+        if (last <= first) {
+          last = first + 1;
+          while (last < (end - base) / kPageSize && marks[last].left_out == marks[first].left_out)
+            ++last;
+        }
         PageRun run{PageRun::Kind::kAbsent, last - first, {}, Absence::kBudget};
         if (marks[first].left_out) run.reason = *marks[first].left_out;
         else if (options_.spent && options_.spent()) over_budget_ += run.pages;

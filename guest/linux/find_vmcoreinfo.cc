@@ -48,17 +48,17 @@ void each_candidate(const PhysicalMemory& memory, Judge judge) {
 
 // Where the kernel that a CPU was in keeps its VMCOREINFO, by the symbols in the image that this
 // CPU's page tables map: far less to read than a machine's whole memory.
-std::optional<PhysAddr> by_symbols(const Image& image) {
+std::optional<std::pair<PhysAddr, Kallsyms>> by_symbols(const Image& image) {
   for (const Registers& cpu : image.registers) {
     const auto tables = PageTables::of(*image.memory, cpu);
     if (!tables || (cpu[Reg::kCs] & 3) != 0) continue;
     const VirtualMemory memory(*image.memory, *tables);
-    const auto symbols = search_kallsyms(memory, std::nullopt);
+    auto symbols = search_kallsyms(memory, std::nullopt);
     const auto variable = symbols ? symbols->find("vmcoreinfo_data") : std::nullopt;
     const auto data = variable ? memory.read_u64(*variable)
                                : Result<std::uint64_t>(Error{ErrorCode::kNotFound, ""});
     const auto page = data ? tables->translate(VirtAddr{*data}) : Result<PhysAddr>(data.error());
-    if (page) return *page;
+    if (page) return std::pair{*page, std::move(*symbols)};
   }
   return std::nullopt;
 }
@@ -102,7 +102,7 @@ Result<FoundVmcoreInfo> find_vmcoreinfo(const Image& image) {
     const auto proved = info ? prove(*info, image) : Result<void>(info.error());
     if (proved) {
       return FoundVmcoreInfo{std::move(*info), std::string(text.substr(0, text.find('\0'))), where,
-                             rejected};
+                             rejected, std::nullopt};
     }
     if (rejected.size() < kMaxReasons) rejected.push_back(where + ": " + proved.error().message);
     else ++unheard;
@@ -115,10 +115,14 @@ Result<FoundVmcoreInfo> find_vmcoreinfo(const Image& image) {
   }
   // A crashed host's dump, a guest without the device: the kernel's own copy is still in its
   // memory. A guest that itself runs guests, or that rebooted by kexec, holds several.
-  if (const auto at = by_symbols(image)) {
+  if (auto led = by_symbols(image)) {
     std::string page(kPageSize, '\0');
-    if (image.memory->read(*at, std::as_writable_bytes(std::span(page)))) {
-      if (auto found = judge(page, "guest memory at " + hex(at->value))) return std::move(*found);
+    if (image.memory->read(led->first, std::as_writable_bytes(std::span(page)))) {
+      auto found = judge(page, "guest memory at " + hex(led->first.value));
+      if (found) {
+        found->symbols = std::move(led->second);
+        return std::move(*found);
+      }
     }
   }
   std::optional<FoundVmcoreInfo> believed;

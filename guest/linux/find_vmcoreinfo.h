@@ -2,10 +2,12 @@
 // may hold several.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/image.h"
+#include "guest/linux/kallsyms.h"
 #include "guest/linux/vmcoreinfo.h"
 #include "guest/x86_64/virtual_memory.h"
 
@@ -16,6 +18,7 @@ struct FoundVmcoreInfo {
   std::string text;                   // as the kernel wrote it
   std::string where;                  // "the VMCOREINFO note", or "guest memory at 0x..."
   std::vector<std::string> rejected;  // why other candidates were not believed
+  std::optional<Kallsyms> symbols;    // when they led to it
 };
 
 /// Tries the notes, and when none holds the truth, where the kernel image that a CPU was in says it

@@ -10,6 +10,7 @@
 // 256 * n.
 #include "guest/linux/kallsyms_search.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace hvd::linux_guest {
@@ -32,23 +33,36 @@ struct Run {
   Bytes bytes;
 };
 
-// The kernel image's addresses, as far as they are mapped without a gap.
+// The kernel image's addresses, as far as they are mapped without a gap: what is not code first,
+// which has the tables unless the kernel was built without protection for them.
 std::vector<PhysRange> image_spans(const VirtualMemory& memory) {
-  std::vector<PhysRange> spans;
+  std::vector<PhysRange> data, all;
   std::size_t unreadable = 0;
   for (const PageMapping& mapping : memory.tables().mappings(
-           VirtAddr{kKernelTextMap}, VirtAddr{kKernelTextMap + kImageSpan - 1}, 4096, unreadable))
-    spans.push_back({PhysAddr{mapping.virt.value}, mapping.size});
-  return normalised(std::move(spans));
+           VirtAddr{kKernelTextMap}, VirtAddr{kKernelTextMap + kImageSpan - 1}, 4096, unreadable)) {
+    const PhysRange span{PhysAddr{mapping.virt.value}, mapping.size};
+    all.push_back(span);
+    if (!mapping.executable) data.push_back(span);
+  }
+  std::vector<PhysRange> out = normalised(std::move(data)), rest = normalised(std::move(all));
+  if (rest != out) out.insert(out.end(), rest.begin(), rest.end());
+  return out;
 }
 
-Run read_run(const VirtualMemory& memory, VirtAddr begin, std::uint64_t size) {
-  Run run{begin, Bytes(static_cast<std::size_t>(size))};
-  for (std::uint64_t at = 0; at < size; at += kPageSize) {
+// Moves the window on by a step: what both have stays, the rest is read.
+void advance(const VirtualMemory& memory, VirtAddr begin, std::uint64_t size, Run& run) {
+  const std::uint64_t had = run.begin + run.bytes.size() - begin;
+  const bool overlaps = run.begin <= begin && had <= run.bytes.size();
+  if (overlaps)
+    std::memmove(run.bytes.data(), run.bytes.data() + (begin - run.begin),
+                 static_cast<std::size_t>(had));
+  run.begin = begin;
+  run.bytes.resize(static_cast<std::size_t>(size));
+  for (std::uint64_t at = overlaps ? had : 0; at < size; at += kPageSize) {
+    const MutableBytes page = MutableBytes(run.bytes).subspan(at, kPageSize);
     // Freed init memory may be missing or someone else's; zeros then do not match anything.
-    (void)memory.read(begin + at, MutableBytes(run.bytes).subspan(at, kPageSize)).has_value();
+    if (!memory.read(begin + at, page)) std::memset(page.data(), 0, page.size());
   }
-  return run;
 }
 
 std::uint16_t u16_at(ByteView bytes, std::size_t at) {
@@ -173,6 +187,11 @@ std::vector<KallsymsPlace> search_run(const Run& run) {
     const auto found = places(run, names->first, names->second, *table, index);
     out.insert(out.end(), found.begin(), found.end());
   }
+  // To judge one all names are decoded: those whose base is in the image come first.
+  std::stable_partition(out.begin(), out.end(), [](const KallsymsPlace& place) {
+    return place.relative_base >= kKernelTextMap &&
+           place.relative_base - kKernelTextMap < kImageSpan;
+  });
   return out;
 }
 
@@ -180,10 +199,14 @@ std::vector<KallsymsPlace> search_run(const Run& run) {
 
 Result<Kallsyms> search_kallsyms(const VirtualMemory& memory, std::optional<VirtAddr> stext) {
   for (const PhysRange& span : image_spans(memory)) {
+    Run run{VirtAddr{span.begin.value}, {}};
+    std::vector<KallsymsPlace> found;
     for (std::uint64_t at = 0; at < span.size; at += kWindowStep) {
       const std::uint64_t size = std::min<std::uint64_t>(kWindow, span.size - at);
-      // The window is gone before the tables are decoded.
-      const auto found = search_run(read_run(memory, VirtAddr{span.begin.value + at}, size));
+      advance(memory, VirtAddr{span.begin.value + at}, size, run);
+      found = search_run(run);
+      if (found.empty() && size == kWindow) continue;
+      run.bytes = Bytes();  // is gone before the tables are decoded
       for (const KallsymsPlace& place : found) {
         auto symbols = Kallsyms::read(place, memory, stext);
         // Without VMCOREINFO's word the kernel's own two ends have to be in the image.

@@ -32,6 +32,11 @@ Result<std::unique_ptr<Kernel>> Kernel::open(const Image& image) {
 
 Result<void> Kernel::load_symbols() {
   const auto stext = found_.info.symbol("_stext");
+  if (found_.symbols && (!stext || found_.symbols->find("_stext") == stext)) {
+    symbols_ = std::move(*found_.symbols);
+    found_.symbols.reset();
+    return {};
+  }
   if (auto place = Kallsyms::place_from(found_.info, memory_)) {
     auto symbols = Kallsyms::read(*place, memory_, stext);
     if (symbols) {
