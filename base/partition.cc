@@ -9,8 +9,8 @@ constexpr std::array<std::string_view, 5> kStates{"captured", "stateless", "seal
 constexpr std::array<std::string_view, kPageClassCount> kClasses{
     "kernel", "user", "page-cache", "vmm", "registers", "unclassified"};
 constexpr std::array<std::string_view, kAbsenceCount> kReasons{
-    "zero",       "stateless",  "filtered-free", "filtered-class",
-    "restricted", "unreadable", "redacted",      "budget"};
+    "zero",       "stateless", "filtered-free", "filtered-class", "restricted",
+    "unreadable", "redacted",  "budget",        "swapped"};
 
 template <typename E, std::size_t N>
 std::string_view lookup_name(const std::array<std::string_view, N>& names, E value) {

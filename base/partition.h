@@ -38,8 +38,9 @@ enum class Absence : std::uint8_t {
   kUnreadable,
   kRedacted,
   kBudget,
+  kSwapped,  // was on the host's swap device
 };
-inline constexpr std::size_t kAbsenceCount = 8;
+inline constexpr std::size_t kAbsenceCount = 9;
 
 std::string_view name_of(Role role);
 std::string_view name_of(PartitionState state);

@@ -62,7 +62,7 @@ Result<void> send_all(int fd, ByteView bytes, const std::string& name) {
   return {};
 }
 
-Result<void> wait_readable(int fd, const std::function<bool()>& stop) {
+Result<void> wait_readable(int fd, const Stop& stop) {
   for (;;) {
     if (stop()) return Error{ErrorCode::kInterrupted, "interrupted"};
     pollfd wanted{fd, POLLIN, 0};
@@ -102,11 +102,11 @@ Result<HostPort> HostPort::parse(const std::string& text) {
   return out;
 }
 
-Result<std::unique_ptr<ByteSink>> open_sink(const std::string& output) {
+Result<std::unique_ptr<ByteSink>> open_sink(const std::string& output, Stop stop) {
   constexpr std::string_view kScheme = "tcp://";
   if (output.starts_with(kScheme)) {
     const HostPort to = HVD_TRY(HostPort::parse(output.substr(kScheme.size())));
-    auto sink = HVD_TRY(SocketSink::connect(to, std::chrono::seconds(30)));
+    auto sink = HVD_TRY(SocketSink::connect(to, std::chrono::seconds(30), std::move(stop)));
     return std::unique_ptr<ByteSink>(std::move(sink));
   }
   auto sink = HVD_TRY(FileSink::create(output));
@@ -114,15 +114,20 @@ Result<std::unique_ptr<ByteSink>> open_sink(const std::string& output) {
 }
 
 Result<std::unique_ptr<SocketSink>> SocketSink::connect(const HostPort& to,
-                                                        std::chrono::seconds patience) {
+                                                        std::chrono::seconds patience, Stop stop) {
   const auto give_up = std::chrono::steady_clock::now() + patience;
   for (;;) {
     auto fd = open_socket(to, false);
     if (fd)
       return std::unique_ptr<SocketSink>(
-          new SocketSink(std::move(*fd), "tcp://" + to.host + ":" + to.port));
-    if (std::chrono::steady_clock::now() >= give_up) return fd.error();
-    std::this_thread::sleep_for(std::chrono::seconds(1));
+          new SocketSink(std::move(*fd), "tcp://" + to.host + ":" + to.port, std::move(stop)));
+    // A signal ends the wait for an answer, and comes between two attempts.
+    const auto next = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+    do {
+      if (stop()) return Error{ErrorCode::kInterrupted, "interrupted"};
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    } while (std::chrono::steady_clock::now() < next);
+    if (next >= give_up) return fd.error();
   }
 }
 
@@ -137,6 +142,7 @@ Result<void> SocketSink::sync() {
   le64 stored{};
   MutableBytes room = std::as_writable_bytes(std::span(&stored, 1));
   while (!room.empty()) {
+    HVD_TRY(wait_readable(fd_.get(), stop_));
     const ssize_t got = ::recv(fd_.get(), room.data(), room.size(), 0);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return Error{ErrorCode::kIo, name_ + " did not say that it has stored the dump"};
@@ -151,7 +157,7 @@ Result<void> SocketSink::sync() {
 
 Result<std::uint64_t> receive_stream(const HostPort& at, ByteSink& sink,
                                      const std::function<void(const std::string&)>& listening,
-                                     const std::function<bool()>& stop) {
+                                     const Stop& stop) {
   const FileDescriptor listener = HVD_TRY(open_socket(at, true));
   listening(port_of(listener.get()));
   HVD_TRY(wait_readable(listener.get(), stop));

@@ -16,23 +16,29 @@ struct HostPort {
   static Result<HostPort> parse(const std::string& text);
 };
 
+/// Asked now and then while there is nothing to do but wait.
+using Stop = std::function<bool()>;
+
 /// Whatever an output may be: "tcp://HOST:PORT", or what FileSink::create() takes.
-Result<std::unique_ptr<ByteSink>> open_sink(const std::string& output);
+Result<std::unique_ptr<ByteSink>> open_sink(const std::string& output, Stop stop);
 
 class SocketSink final : public ByteSink {
  public:
   /// Tries again until `patience` is over: in a capture kernel the network may come up late.
+  /// kInterrupted, here and in sync(), once `stop` says so.
   static Result<std::unique_ptr<SocketSink>> connect(const HostPort& to,
-                                                     std::chrono::seconds patience);
+                                                     std::chrono::seconds patience, Stop stop);
   Result<void> append(ByteView bytes) override;
   /// Ends the stream and waits for the receiver's word that all of it is stored. Nothing may be
   /// appended afterwards.
   Result<void> sync() override;
 
  private:
-  SocketSink(FileDescriptor fd, std::string name) : fd_(std::move(fd)), name_(std::move(name)) {}
+  SocketSink(FileDescriptor fd, std::string name, Stop stop)
+      : fd_(std::move(fd)), name_(std::move(name)), stop_(std::move(stop)) {}
   FileDescriptor fd_;
   std::string name_;
+  Stop stop_;
   std::uint64_t sent_ = 0;
 };
 
@@ -41,6 +47,6 @@ class SocketSink final : public ByteSink {
 /// the number of bytes. kInterrupted once `stop` says so.
 Result<std::uint64_t> receive_stream(const HostPort& at, ByteSink& sink,
                                      const std::function<void(const std::string&)>& listening,
-                                     const std::function<bool()>& stop);
+                                     const Stop& stop);
 
 }  // namespace hvd

@@ -50,7 +50,7 @@ Result<std::unique_ptr<CaptureSession>> CaptureSession::open(const CaptureOption
   if (seconds > 0)
     budget.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   watch_for_interrupt();
-  auto sink = HVD_TRY(open_sink(options.output));
+  auto sink = HVD_TRY(open_sink(options.output, interrupted));
   const format::DumpInfo info = HVD_TRY(format::new_dump_info(agent_json(command)));
   auto dump = HVD_TRY(format::DumpWriter::create(std::move(sink), info, key));
   return std::unique_ptr<CaptureSession>(

@@ -79,6 +79,7 @@ json facts_of(const VirtualMachine& machine, const VmMemory& ram, const VmMemory
   }
   return {{"address_space", "physical"},
           {"uuid", machine.uuid},
+          {"encrypted", machine.encrypted},
           {"ranges", std::move(ranges)},
           {"vmm",
            {{"pid", machine.pid},
@@ -103,6 +104,11 @@ Result<void> write_tenant(CaptureSession& session, const Kernel& host,
   if (const auto refused = refusal(policy)) return not_written(PartitionState::kFailed, *refused);
   std::vector<std::string> problems;
   const auto ram = VmMemory::open(host, machine, problems);
+  if (machine.encrypted) {
+    problems.emplace_back(
+        "its memory is encrypted by SEV, so that only what was never touched is "
+        "known of it");
+  }
   const auto process = ram->vmm();
   const VmMemory own(process, private_memory(*process, machine.slots));
   const MovedMemory moved(own);

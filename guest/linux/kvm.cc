@@ -31,8 +31,9 @@ std::string option_value(const std::vector<std::string>& arguments, const std::s
 
 class Reader {
  public:
-  Reader(const Kernel& kernel, const Types& types, const VcpuLayout& vcpus)
-      : kernel_(kernel), types_(types), vcpus_(vcpus) {}
+  /// `vendor`: the types of kvm_amd, or null.
+  Reader(const Kernel& kernel, const Types& types, const VcpuLayout& vcpus, const Types* vendor)
+      : kernel_(kernel), types_(types), vcpus_(vcpus), vendor_(vendor) {}
 
   Result<VirtualMachine> machine(VirtAddr at, std::vector<std::string>& problems) const {
     VirtualMachine out;
@@ -46,6 +47,7 @@ class Reader {
         problems.push_back("VM of process " + std::to_string(out.pid) + ": " + what + ": " +
                            done.error().message);
     };
+    complain("whether its memory is encrypted", encryption(at, out.encrypted));
     complain("its process", process(out.mm, out));
     complain("its memory", slots(at, out.slots));
     complain("its vCPUs", cpus(at, out.cpus, problems));
@@ -139,12 +141,26 @@ class Reader {
                        });
   }
 
+  // struct kvm_svm has the struct kvm in it, and what is known of SEV beside it; with neither there
+  // is no SEV.
+  Result<void> encryption(VirtAddr kvm, bool& out) const {
+    if (!vendor_) return {};
+    const auto within = vendor_->member("kvm_svm", "kvm");
+    const auto info = vendor_->member("kvm_svm", "sev_info");
+    const auto active = vendor_->member("kvm_sev_info", "active");
+    if (!within || !info || !active) return {};
+    const VirtAddr at = kvm - within->offset + info->offset;
+    out = HVD_TRY(kernel_.field(at, *active)) != 0;
+    return {};
+  }
+
   static constexpr std::uint64_t kMaxPage = std::uint64_t{1} << 40;
   static constexpr std::uint64_t kReadOnly = 1u << 1;  // KVM_MEM_READONLY (uapi/linux/kvm.h)
 
   const Kernel& kernel_;
   const Types& types_;
   const VcpuLayout& vcpus_;
+  const Types* const vendor_;
 };
 
 }  // namespace
@@ -174,7 +190,7 @@ std::vector<VirtualMachine> read_virtual_machines(const Kernel& kernel,
       vendor = HVD_TRY(read_module_types(kernel, *amd));
     const auto vcpus = HVD_TRY(VcpuLayout::from(kernel, types, vendor ? &*vendor : nullptr));
     const Member list = HVD_TRY(types.member("kvm", "vm_list"));
-    const Reader reader(kernel, types, vcpus);
+    const Reader reader(kernel, types, vcpus, vendor ? &*vendor : nullptr);
     return walk_list(kernel.memory(), head->address, kMaxMachines, [&](VirtAddr node) {
       auto machine = reader.machine(node - list.offset, problems);
       if (machine) machines.push_back(std::move(*machine));

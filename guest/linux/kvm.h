@@ -37,6 +37,7 @@ struct VirtualMachine {
   std::string name, uuid;                 // out of QEMU's -name and -uuid; may be empty
   VirtAddr mm;                            // struct mm_struct of the VMM process
   PhysAddr page_table_root;               // of the VMM process
+  bool encrypted = false;                 // by AMD SEV: what the host has of its memory is noise
   std::vector<MemorySlot> slots;          // of address space 0, by guest-physical address
   std::vector<VirtualCpu> cpus;
 };

@@ -83,10 +83,12 @@ void ProcessMemory::unmapped(VirtAddr from, std::uint64_t size, Runs& out) const
     out.add({from, begin - from, ProcessRun::Kind::kNowhere, {}});
     if (begin == end) return;
     const VirtAddr stop = std::min(end, area->end);
-    // Huge pages are not in the page cache by page, device memory is not memory.
-    constexpr std::uint64_t kOther = VmArea::kHugeTlb | VmArea::kPfnMap | VmArea::kIo;
-    if (area->flags & kOther) {
+    constexpr std::uint64_t kDevice = VmArea::kPfnMap | VmArea::kIo;
+    if (area->flags & kDevice) {
       out.add({begin, stop - begin, ProcessRun::Kind::kNowhere, {}});
+    } else if (area->flags & VmArea::kHugeTlb) {
+      if (!huge(*area, begin, stop - begin, out))
+        out.add({begin, stop - begin, ProcessRun::Kind::kNowhere, {}});
     } else {
       absent(*area, begin, stop - begin, out);
     }
@@ -160,6 +162,59 @@ Result<void> ProcessMemory::cached(const VmArea& area, VirtAddr from, std::uint6
                         return true;
                       }));
   found.add({at, from + size - at, hole, {}});
+  for (const ProcessRun& run : found.out) out.add(run);
+  return {};
+}
+
+// hugetlbfs, which also anonymous huge pages are files of: its page cache counts in huge pages,
+// since v6.7 in pages, with one entry for each huge page ("mm/filemap: remove hugetlb special
+// casing in filemap.c"). What was never touched is zero and has no entry.
+Result<void> ProcessMemory::huge(const VmArea& area, VirtAddr from, std::uint64_t size,
+                                 Runs& out) const {
+  if (!pages_) return Error{ErrorCode::kNotFound, "the kernel's struct pages are not known"};
+  const std::lock_guard lock(mutex_);
+  const Types& types = *HVD_TRY(kernel_->need_types());
+  const Member mapping = HVD_TRY(types.member("file", "f_mapping"));
+  const Member entries = HVD_TRY(types.member("address_space", "i_pages"));
+  const Member host = HVD_TRY(types.member("address_space", "host"));
+  const Member block_bits = HVD_TRY(types.member("inode", "i_blkbits"));
+  const VirtAddr cache{HVD_TRY(kernel_->field(area.file, mapping))};
+  const VirtAddr inode{HVD_TRY(kernel_->field(cache, host))};
+  const std::uint64_t bits = HVD_TRY(kernel_->field(inode, block_bits));
+  constexpr std::uint64_t kLeastBits = 16, kMostBits = 34;
+  if (bits < kLeastBits || bits > kMostBits)
+    return Error{ErrorCode::kCorrupt, "huge pages of 2^" + std::to_string(bits) + " bytes"};
+  const std::uint64_t bytes = std::uint64_t{1} << bits, pages = bytes / kPageSize;
+  // The struct page of the entry that begins at `index` and is for it alone, or for more; or 0.
+  const auto entry_at = [&](std::uint64_t index, bool alone) -> Result<std::uint64_t> {
+    std::uint64_t value = 0;
+    HVD_TRY(walk_xarray(*kernel_, cache + entries.offset, index, index, 1,
+                        [&](const XarrayEntry& entry) {
+                          if (entry.head == index && (entry.count == 1) == alone)
+                            value = entry.value;
+                          return false;
+                        }));
+    return value;
+  };
+  Runs found;
+  for (const VirtAddr end = from + size; from < end;) {
+    const std::uint64_t file_at = area.file_offset + (from - area.begin), number = file_at >> bits;
+    const std::uint64_t within = file_at & (bytes - 1);
+    const std::uint64_t step = std::min<std::uint64_t>(end - from, bytes - within);
+    const auto absent = tables_.absent_entry(from);
+    std::uint64_t page = HVD_TRY(entry_at(number, true));
+    if (page == 0) page = HVD_TRY(entry_at(number * pages, false));
+    ProcessRun run{from, step, ProcessRun::Kind::kNowhere, {}};
+    if (absent && absent->value == 0 && page == 0) {
+      run.kind = ProcessRun::Kind::kZero;
+    } else if (absent && absent->value == 0) {
+      const std::uint64_t place = HVD_TRY(pages_->number_of(VirtAddr{page}));
+      run.kind = ProcessRun::Kind::kInMemory;
+      run.phys = PhysAddr{place * kPageSize + within};
+    }
+    found.add(run);
+    from = from + step;
+  }
   for (const ProcessRun& run : found.out) out.add(run);
   return {};
 }

@@ -48,6 +48,7 @@ class ProcessMemory {
   void unmapped(VirtAddr from, std::uint64_t size, Runs& out) const;
   void absent(const VmArea& area, VirtAddr from, std::uint64_t size, Runs& out) const;
   Result<void> cached(const VmArea& area, VirtAddr from, std::uint64_t size, Runs& out) const;
+  Result<void> huge(const VmArea& area, VirtAddr from, std::uint64_t size, Runs& out) const;
 
   const PhysicalMemory& memory_;
   const PageTables tables_;

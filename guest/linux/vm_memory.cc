@@ -13,8 +13,9 @@ constexpr std::size_t kKeptWindows = 32;
 
 }  // namespace
 
-VmMemory::VmMemory(std::shared_ptr<const ProcessMemory> vmm, std::vector<MemorySlot> slots)
-    : vmm_(std::move(vmm)), windows_(kKeptWindows) {
+VmMemory::VmMemory(std::shared_ptr<const ProcessMemory> vmm, std::vector<MemorySlot> slots,
+                   bool encrypted)
+    : vmm_(std::move(vmm)), encrypted_(encrypted), windows_(kKeptWindows) {
   std::sort(slots.begin(), slots.end(),
             [](const MemorySlot& a, const MemorySlot& b) { return a.range < b.range; });
   for (const MemorySlot& slot : slots) {
@@ -39,7 +40,7 @@ std::shared_ptr<const VmMemory> VmMemory::open(const Kernel& kernel, const Virtu
     areas = std::vector<VmArea>();
   }
   auto process = std::make_shared<ProcessMemory>(memory, tables, std::move(*areas), &kernel);
-  return std::make_shared<VmMemory>(std::move(process), machine.slots);
+  return std::make_shared<VmMemory>(std::move(process), machine.slots, machine.encrypted);
 }
 
 const MemorySlot* VmMemory::slot_at(PhysAddr at) const {
@@ -88,8 +89,11 @@ Extent VmMemory::extent_at(PhysAddr at) const {
   extent.range.size = place.run->size - place.offset;
   if (place.run->kind == ProcessRun::Kind::kZero) {
     extent.kind = Extent::Kind::kZero;
-  } else if (place.run->kind == ProcessRun::Kind::kRestricted) {
+  } else if (place.run->kind == ProcessRun::Kind::kRestricted ||
+             (encrypted_ && place.run->kind == ProcessRun::Kind::kInMemory)) {
     extent.reason = Absence::kRestricted;
+  } else if (place.run->kind == ProcessRun::Kind::kSwappedOut) {
+    extent.reason = Absence::kSwapped;
   } else if (place.run->kind == ProcessRun::Kind::kInMemory) {
     extent = vmm_->physical().extent_at(place.run->phys + place.offset);
     extent.range = {at, std::min(extent.range.size, place.run->size - place.offset)};
@@ -124,14 +128,15 @@ Result<std::size_t> VmMemory::read_some(PhysAddr at, MutableBytes out) const {
       std::memset(out.data(), 0, size);
       return size;
     }
-    if (place.run->kind == ProcessRun::Kind::kInMemory) {
+    if (place.run->kind == ProcessRun::Kind::kInMemory && !encrypted_) {
       HVD_TRY(with_context(vmm_->physical().read(place.run->phys + place.offset, out.first(size)),
                            "guest address " + hex(at.value)));
       return size;
     }
   }
   return Error{ErrorCode::kUnreadable,
-               "guest address " + hex(at.value) + " is not in the host's memory"};
+               "guest address " + hex(at.value) +
+                   (encrypted_ ? " is encrypted" : " is not in the host's memory")};
 }
 
 }  // namespace hvd::linux_guest

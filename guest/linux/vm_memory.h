@@ -16,9 +16,11 @@ class VmMemory final : public PhysicalMemory {
   /// `vmm` and what it reads from must outlive the object. Where a page lies is found out when it
   /// is asked for and kept for a bounded number of pages, so that memory in use does not grow with
   /// the VM. Pages that are not in the host's memory (swapped out, or never read from a file) are
-  /// absent as unreadable; those never written to are zero. Of slots that overlap, which KVM does
+  /// absent, with that reason; those never written to are zero, and of a VM whose memory is
+  /// encrypted all others are restricted. Of slots that overlap, which KVM does
   /// not allow, the one that begins first counts.
-  VmMemory(std::shared_ptr<const ProcessMemory> vmm, std::vector<MemorySlot> slots);
+  VmMemory(std::shared_ptr<const ProcessMemory> vmm, std::vector<MemorySlot> slots,
+           bool encrypted = false);
   /// Of a VM of the host `kernel`, which must outlive the result. When the VMM's memory areas
   /// cannot be read, `problems` says so.
   static std::shared_ptr<const VmMemory> open(const Kernel& kernel, const VirtualMachine& machine,
@@ -47,6 +49,7 @@ class VmMemory final : public PhysicalMemory {
   const std::shared_ptr<const ProcessMemory> vmm_;
   std::vector<MemorySlot> slots_;  // sorted, not overlapping
   std::vector<PhysRange> ranges_;
+  const bool encrypted_;
   mutable LruCache<std::uint64_t, Window> windows_;  // by guest address
 };
 

@@ -8,10 +8,14 @@ in what each tenant gets, and must be with its owner alone.
 from __future__ import annotations
 
 import argparse
+import filecmp
 import json
 import os
 import re
 import secrets
+import shutil
+import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -21,12 +25,12 @@ from typing import Any
 
 from check_memory import mapped
 from comparison import Comparison
+from host import GUESTS, PATTERNED, STATELESS, pattern
 from images import Kernel
 from product import Failure, program, run, run_json
 from vmcore import ElfDump
 
 PEAK_KIB = 48 << 10
-GUESTS = ("alpha", "beta")
 STACK = """
 import json, sys, drgn
 prog = drgn.Program()
@@ -97,8 +101,8 @@ def check_leaks(facts: dict[str, Any], split: Split, what: str, compared: Compar
 def check_dump(facts: dict[str, Any], folder: Path, split: Split, compared: Comparison) -> None:
     listed = {p["name"]: (p["state"], p["sealed"]) for p in run_json("hvdump-extract", "list", split.dump,
                                                                     "--json")["partitions"]}
-    compared.equal(listed, {"hypervisor": ("captured", False), "alpha": ("captured", True),
-                            "beta": ("captured", True)}, "partitions")
+    compared.equal(listed, {"hypervisor": ("captured", False), "alpha": ("captured", True), "beta": ("captured", True),
+                            "gamma": ("stateless", False), "delta": ("stateless", False)}, "partitions")
     verified = run("hvdump-extract", "verify", split.dump)
     compared.equal(verified.returncode, 0, "verify")
     if facts["peak_kib"]:
@@ -209,7 +213,7 @@ def check_policies(facts: dict[str, Any], folder: Path, keys: dict[str, Path], c
     vmcore = folder / "vmcore"
     recipient = recipients_of(keys)
     policy = folder / "full.json"
-    policy.write_text(json.dumps({"vms": [{"match": n, "recipients": [recipient[n]]} for n in GUESTS],
+    policy.write_text(json.dumps({"vms": [{"match": n, "recipients": [recipient[n]]} for n in GUESTS] + STATELESS,
                                   "hypervisor": {"level": "full", "recipients": [recipient["alpha"]]}}))
     full = folder / "full.hvd"
     run("hvdump-capture", "machine", vmcore, "--policy", policy, "-o", full)
@@ -220,7 +224,8 @@ def check_policies(facts: dict[str, Any], folder: Path, keys: dict[str, Path], c
     other = folder / "other.hvd"
     said = run("hvdump-capture", "machine", vmcore, "--stateless", "alpha", "-o", other, expect=3).stderr.decode()
     states = {p["name"]: p["state"] for p in run_json("hvdump-extract", "list", other, "--json")["partitions"]}
-    compared.equal(states, {"hypervisor": "captured", "alpha": "stateless", "beta": "failed"}, "other policies")
+    compared.equal(states, {"hypervisor": "captured", "alpha": "stateless", "beta": "failed", "gamma": "failed",
+                            "delta": "failed"}, "other policies")
     compared.that("beta: no recipient" in said, f"why beta was not written: {said.strip()}")
     compared.equal(contained(other, secrets_of(facts)), set(), "secrets in that dump")
     other.unlink()
@@ -233,7 +238,7 @@ def check_levels(facts: dict[str, Any], folder: Path, keys: dict[str, Path], spl
     policy, dump = folder / "levels.json", folder / "levels.hvd"
     levels = {"alpha": "kernel", "beta": "mini"}
     policy.write_text(json.dumps({"vms": [{"match": n, "recipients": [recipient[n]], "level": level}
-                                          for n, level in levels.items()],
+                                          for n, level in levels.items()] + STATELESS,
                                   "host_user": {"recipients": [recipient["host-user"]]}}))
     run("hvdump-capture", "machine", folder / "vmcore", "--policy", policy, "-o", dump)
     canaries = secrets_of(facts)
@@ -272,17 +277,18 @@ def check_budget(folder: Path, keys: dict[str, Path], split: Split, compared: Co
     recipient = recipients_of(keys)
     policy, small = folder / "order.json", folder / "small.hvd"
     policy.write_text(json.dumps({"vms": [{"match": "alpha", "recipients": [recipient["alpha"]], "priority": 5},
-                                          {"match": "beta", "recipients": [recipient["beta"]]}]}))
+                                          {"match": "beta", "recipients": [recipient["beta"]]}, *STATELESS]}))
     allowed = split.dump.stat().st_size // 2
     run("hvdump-capture", "machine", folder / "vmcore", "--policy", policy, "--max-size", str(allowed), "-o", small,
         expect=3)
     states = [(p["name"], p["state"]) for p in run_json("hvdump-extract", "list", small, "--json")["partitions"]]
-    compared.equal([name for name, _ in states], ["hypervisor", "alpha", "beta"], "the order of the partitions")
-    compared.equal(states[2], ("beta", "incomplete"), "the last one does not fit")
+    compared.equal([name for name, _ in states if name not in PATTERNED], ["hypervisor", "alpha", "beta"],
+                   "the order of the partitions")
+    compared.equal(next(s for s in states if s[0] == "beta"), ("beta", "incomplete"), "the last one does not fit")
     size = small.stat().st_size
     compared.that(allowed // 2 < size < allowed * 11 // 10, f"a dump of {size} bytes where {allowed} are allowed")
     report = run_json("hvdump-analyze", "triage", small, "--identity", keys["beta"], expect=3)
-    told = report["partitions"][2]["memory"]["absent"]
+    told = next(p for p in report["partitions"] if p["name"] == "beta")["memory"]["absent"]
     compared.that(told.get("budget", 0) > 50 << 20, f"why beta's memory is not there: {told}")
     compared.equal(run("hvdump-extract", "verify", small).returncode, 0, "verify")
     small.unlink()
@@ -292,7 +298,7 @@ def check_network(folder: Path, keys: dict[str, Path], compared: Comparison) -> 
     """Over TCP, and what the sender is told when the receiver goes away."""
     recipients = [word for name, key in recipients_of(keys).items() if name in GUESTS
                   for word in ("--recipient", f"{name}={key}")]
-    command = ["machine", folder / "vmcore", *recipients]
+    command = ["machine", folder / "vmcore", *recipients, "--stateless", "gamma", "--stateless", "delta"]
     for kill in (False, True):
         arrived = folder / "arrived.hvd"
         receiver = subprocess.Popen([program("hvdump-capture"), "receive", "--listen", "127.0.0.1:0", "-o", arrived],
@@ -316,8 +322,225 @@ def check_network(folder: Path, keys: dict[str, Path], compared: Comparison) -> 
             compared.equal(run("hvdump-extract", "verify", arrived).returncode, 0, "verify of what came")
         receiver.stderr.close()
         arrived.unlink()
+    # Nobody listens: Ctrl-C ends the wait.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        waiting = subprocess.Popen([program("hvdump-capture"), *map(str, command), "-o",
+                                    f"tcp://127.0.0.1:{free.getsockname()[1]}"], stdin=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, text=True)
+        time.sleep(2)
+        compared.that(waiting.poll() is None, "for some time the receiver may come late")
+        waiting.send_signal(signal.SIGINT)
+        said = waiting.communicate(timeout=10)[1]
+        compared.that(waiting.returncode > 0 and "interrupted" in said, f"Ctrl-C: {waiting.returncode}, {said.strip()}")
     said = run("hvdump-capture", "receive", "--listen", "nowhere", "-o", folder / "no", expect=2).stderr.decode()
     compared.that("expected HOST:PORT" in said, f"a wrong address: {said.strip()}")
+
+
+def check_patterns(facts: dict[str, Any], folder: Path, keys: dict[str, Path], compared: Comparison) -> None:
+    """Memory in huge pages, and memory that is in part swapped out, of VMs of which every byte is known."""
+    recipient = recipients_of({name: folder / f"{name}.key" for name in PATTERNED})
+    policy, dump, raw = folder / "patterns.json", folder / "patterns.hvd", folder / "patterns.raw"
+    policy.write_text(json.dumps({"vms": [{"match": n, "recipients": [recipient[n]]} for n in PATTERNED]
+                                  + [{"match": n, "stateless": True} for n in GUESTS]}))
+    said = run("hvdump-capture", "machine", folder / "vmcore", "--policy", policy, "-o", dump, expect=(0, 3)).stderr
+    compared.that(facts["huge_kib"] > 2 << 10, f"a VMM with {facts['huge_kib']} KiB of transparent huge pages")
+    for name in PATTERNED:
+        key = folder / f"{name}.key"
+        truth = pattern(facts["seeds"][name])
+        run("hvdump-extract", "partition", dump, name, "--format", "raw", "-o", raw, "--identity", key, expect=(0, 3))
+        report = run_json("hvdump-analyze", "triage", dump, "--partition", name, "--identity", key, expect=(0, 3))
+        absent = report["partitions"][0]["memory"]["absent"]
+        with raw.open("rb") as file:
+            file.seek(1 << 20)
+            memory = file.read(len(truth))
+        there = [memory[at:at + 4096] for at in range(0, len(truth), 4096)]
+        true = [truth[at:at + 4096] for at in range(0, len(truth), 4096)]
+        wrong = [n for n, page in enumerate(there) if page != true[n] and any(page)]
+        gone = sum(not any(page) for page in there)
+        compared.equal(wrong, [], f"{name}: pages that are neither as they were nor absent")
+        swapped = absent.get("swapped", 0)
+        if name == "gamma":
+            compared.that(swapped >= 2 << 20 and swapped // 4096 >= gone > 256,
+                          f"gamma: {swapped >> 10} KiB swapped out, {gone} of the known pages; the host says "
+                          f"{facts['swapped_kib']} KiB", said.decode())
+        else:
+            compared.equal((swapped, gone), (0, 0), "delta: swapped out, gone")
+        raw.unlink()
+    dump.unlink()
+
+
+SEV = """
+import sys, drgn
+from drgn.helpers.linux.list import list_for_each_entry
+prog = drgn.Program()
+prog.set_core_dump(sys.argv[1])
+try: prog.load_debug_info(sys.argv[2:])
+except drgn.MissingDebugInfoError: pass
+for kvm in list_for_each_entry('struct kvm', prog['vm_list'].address_of_(), 'vm_list'):
+    svm = drgn.container_of(kvm, 'struct kvm_svm', 'kvm')
+    print(kvm.userspace_pid.value_(), svm.sev_info.active.address_of_().value_())
+"""
+
+
+class Translated:
+    """A vmcore's memory by the kernel's addresses, through its page tables (4 levels)."""
+
+    def __init__(self, vmcore: Path) -> None:
+        self.core = ElfDump(vmcore)
+        facts = self.core.vmcoreinfo()
+        self.struct_page, self.poison = int(facts["SIZE(page)"]), int(facts["NUMBER(PG_hwpoison)"])
+        self._root = int(facts["SYMBOL(init_top_pgt)"], 16) - 0xFFFFFFFF80000000 + int(facts["NUMBER(phys_base)"])
+
+    def physical(self, at: int) -> int:
+        table = self._root
+        for shift in (39, 30, 21, 12):
+            entry = int.from_bytes(self.core.read(table + (at >> shift & 511) * 8, 8), "little")
+            table = entry & 0x000FFFFFFFFFF000
+            if shift == 12 or entry & 0x80:
+                return table & ~((1 << shift) - 1) | at & (1 << shift) - 1
+        raise AssertionError
+
+    def offsets(self, physical: int) -> list[int]:
+        """In the file: a vmcore has the kernel's image twice, and what took the place of its initialisation."""
+        return [s.offset + physical - s.pa for s in self.core.loads if s.pa <= physical < s.pa + s.size]
+
+
+def check_injected(facts: dict[str, Any], folder: Path, kernel: Kernel, compared: Comparison) -> None:
+    """What no lab has: a page that the hardware gave up, and a VM whose memory is encrypted. Both are made so in a copy
+    of the vmcore, where the kernel keeps such things."""
+    vmcore, copy, dump = folder / "vmcore", folder / "injected.vmcore", folder / "injected.hvd"
+    said = subprocess.run(["/usr/bin/python3", "-c", SEV, vmcore, kernel.vmlinux,
+                           *sorted(kernel.debug_modules.glob("*.ko"))], capture_output=True, text=True, timeout=300)
+    if not compared.that(said.returncode == 0, "drgn finds what is known of SEV", said.stderr[-1000:]):
+        return
+    active = {int(pid): int(at) for pid, at in (line.split() for line in said.stdout.splitlines())}
+    report = run_json("hvdump-analyze", "triage", vmcore)["partitions"][0]
+    pids = {vm["name"]: vm["pid"] for vm in report["vms"]}
+    memory = Translated(vmcore)
+    truth = pattern(facts["seeds"]["gamma"])
+    with mapped(vmcore) as data:
+        # A page of gamma's that is in memory, and where: the host has copies of it, so all of them are poisoned.
+        page = next(n for n in range(2047, 0, -1) if data.find(truth[n * 4096:n * 4096 + 4096]) >= 0)
+        content, places, at = truth[page * 4096:page * 4096 + 4096], [], -1
+        while (at := data.find(content, at + 1)) >= 0:
+            places += [s.pa + at - s.offset for s in memory.core.loads if s.offset <= at < s.offset + s.size]
+    compared.that(places, f"gamma's page {page} is in the host's memory")
+    vmemmap = int.from_bytes(bytes.fromhex(run_json("hvdump-analyze", "read", vmcore, "vmemmap_base", "8",
+                                                    "--json")["bytes"]), "little")
+    subprocess.run(["cp", "--sparse=always", vmcore, copy], check=True)
+    with copy.open("r+b") as file:
+        for physical in places:
+            flags = vmemmap + physical // 4096 * memory.struct_page
+            for at in memory.offsets(memory.physical(flags + memory.poison // 8)):
+                file.seek(at)
+                old = file.read(1)[0]
+                file.seek(at)
+                file.write(bytes([old | 1 << memory.poison % 8]))
+        for at in memory.offsets(memory.physical(active[pids["delta"]])):
+            file.seek(at)
+            file.write(b"\1")
+    recipients = recipients_of({name: folder / f"{name}.key" for name in PATTERNED})
+    policy = folder / "injected.json"
+    policy.write_text(json.dumps({"vms": [{"match": n, "recipients": [recipients[n]]} for n in PATTERNED]
+                                  + [{"match": n, "stateless": True} for n in GUESTS]}))
+    told = run("hvdump-capture", "machine", copy, "--policy", policy, "-o", dump, expect=3).stderr.decode()
+    compared.that("delta: its memory is encrypted by SEV" in told, "the encrypted VM is told", told)
+    raw = folder / "injected.raw"
+    for name, wanted in (("gamma", 4096), ("delta", 8 << 20)):
+        key = folder / f"{name}.key"
+        run("hvdump-extract", "partition", dump, name, "--format", "raw", "-o", raw, "--identity", key, expect=3)
+        whole = run_json("hvdump-analyze", "triage", dump, "--partition", name, "--identity", key, expect=(0, 3))
+        absent = whole["partitions"][0]["memory"]["absent"]
+        compared.that(absent.get("restricted", 0) >= wanted, f"{name}: restricted {absent}")
+        with mapped(raw) as there:
+            secret = content if name == "gamma" else pattern(facts["seeds"]["delta"])[4096:8192]
+            compared.equal(there.find(secret), -1, f"{name}: what must not be read was not")
+        raw.unlink()
+    dump.unlink()
+    copy.unlink()
+
+
+def check_inputs(folder: Path, keys: dict[str, Path], split: Split, compared: Comparison) -> None:
+    """The same host out of other files: as makedumpfile compresses it, and as a guest in an .hvd."""
+    recipient = recipients_of(keys)
+    policy = folder / "inputs.json"
+    policy.write_text(json.dumps({"vms": [{"match": n, "recipients": [recipient[n]]} for n in GUESTS] + STATELESS}))
+    wholly = folder / "host.hvd"
+    run("hvdump-capture", "import", folder / "vmcore", "--name", "host", "--recipient", f"host={recipient['alpha']}",
+        "-o", wholly)
+    inputs: dict[str, list[str | Path]] = {".hvd": [wholly, "--partition", "host", "--identity", keys["alpha"]]}
+    if shutil.which("makedumpfile"):
+        compressed = folder / "host.kdump"
+        subprocess.run(["makedumpfile", "-l", "-d", "0", folder / "vmcore", compressed], check=True, capture_output=True)
+        inputs["kdump-compressed"] = [compressed]
+    else:
+        compared.note("no kdump-compressed input: makedumpfile is not installed")
+    for kind, words in inputs.items():
+        dump = folder / "inputs.hvd"
+        run("hvdump-capture", "machine", *words, "--policy", policy, "-o", dump)
+        again = Split(folder, dump, "inputs", keys)
+        # Of a kdump-compressed file VMCOREINFO comes without the time of the crash: notes may differ.
+        begin = [min(load.offset for load in ElfDump(image).loads) for image in (again.hypervisor, split.hypervisor)]
+        with mapped(again.hypervisor) as mine, mapped(split.hypervisor) as whole:
+            compared.that(mine[begin[0]:] == whole[begin[1]:], f"{kind}: the hypervisor's memory is the same")
+        again.hypervisor.unlink()
+        for ours, theirs in (pair for guest in GUESTS for pair in zip(again.of[guest], split.of[guest])):
+            compared.that(filecmp.cmp(ours, theirs, shallow=False), f"{kind}: {theirs.name} is the same")
+            ours.unlink()
+        dump.unlink()
+        Path(words[0]).unlink()
+
+
+PAGES = """
+import sys, drgn
+from drgn.helpers.linux.list import list_for_each_entry
+from drgn.helpers.linux.rbtree import rbtree_inorder_for_each_entry
+from drgn.helpers.linux.mm import access_remote_vm
+prog = drgn.Program()
+prog.set_core_dump(sys.argv[1])
+try: prog.load_debug_info(sys.argv[3:])
+except drgn.MissingDebugInfoError: pass
+for kvm in list_for_each_entry('struct kvm', prog['vm_list'].address_of_(), 'vm_list'):
+    mm, slots = kvm.mm, kvm.memslots[0]
+    line = access_remote_vm(mm, mm.arg_start, (mm.arg_end - mm.arg_start).value_()).decode().split(chr(0))
+    with open(f"{sys.argv[2]}/drgn.{line[line.index('-name') + 1]}.raw", 'wb') as out, \\
+            open(out.name + '.absent', 'w') as absent:
+        for s in rbtree_inorder_for_each_entry('struct kvm_memory_slot', slots.gfn_tree.address_of_(),
+                                               f'gfn_node[{slots.node_idx.value_()}]'):
+            begin, base = s.userspace_addr.value_(), s.base_gfn.value_()
+            for at in range(s.npages.value_()):
+                try: page = access_remote_vm(mm, begin + at * 4096, 4096)
+                except (drgn.FaultError, ValueError):
+                    print(base + at, file=absent)
+                    continue
+                if any(page):
+                    out.seek((base + at) * 4096)
+                    out.write(page)
+"""
+
+
+def check_pages(folder: Path, split: Split, kernel: Kernel, compared: Comparison) -> None:
+    """Every page of each tenant, as drgn reads it through the VMM's page tables in the raw vmcore."""
+    done = subprocess.run(["/usr/bin/python3", "-c", PAGES, folder / "vmcore", folder, kernel.vmlinux,
+                           *sorted(kernel.debug_modules.glob("*.ko"))], capture_output=True, text=True, timeout=600)
+    if not compared.that(done.returncode == 0, "drgn reads the guests' pages", done.stderr[-2000:]):
+        return
+    for guest in GUESTS:
+        theirs, absent = folder / f"drgn.{guest}.raw", folder / f"drgn.{guest}.raw.absent"
+        with mapped(split.of[guest][1]) as ours, mapped(theirs) as other:
+            differ, there = [], 0
+            for page in range(0, min(len(ours), 96 << 20), 4096):
+                mine, true = ours[page:page + 4096], other[page:page + 4096].ljust(4096, b"\0")
+                there += any(mine)
+                if mine != true:
+                    differ.append(hex(page))
+        # Anonymous memory that was never written to has no page that drgn could read: it is zero in both.
+        compared.equal(differ[:20], [], f"{guest}: pages that differ from what drgn reads, of {(96 << 20) // 4096}")
+        compared.that(there > 4000, f"{guest}: {there} of them are not zero; {len(absent.read_text().split())} are "
+                                    "not there for drgn")
+        theirs.unlink()
+        absent.unlink()
 
 
 def check_referees(facts: dict[str, Any], folder: Path, split: Split, kernel: Kernel, compared: Comparison) -> None:
@@ -341,6 +564,8 @@ def check_referees(facts: dict[str, Any], folder: Path, split: Split, kernel: Ke
         return
     compared.equal([pid for pid in raw["stacks"] if mine["stacks"].get(pid) != raw["stacks"][pid]], [],
                    f"tasks whose stacks drgn finds otherwise than in the vmcore, of {len(raw['stacks'])}")
+    check_pages(folder, split, kernel, compared)
+    check_injected(facts, folder, kernel, compared)
     done = subprocess.run(["crash", "-s", kernel.vmlinux, split.hypervisor], input="bt\nmod\nquit\n",
                           capture_output=True, text=True, errors="replace", timeout=300)
     compared.that("sysrq_handle_crash" in done.stdout and "kvm_amd" in done.stdout, "crash opens the host's image",
@@ -375,6 +600,8 @@ def main() -> int:
     check_levels(facts, folder, keys, split, compared)
     check_budget(folder, keys, split, compared)
     check_network(folder, keys, compared)
+    check_patterns(facts, folder, keys, compared)
+    check_inputs(folder, keys, split, compared)
     check_referees(facts, folder, split, Kernel.find(facts["kernel"]), compared)
     return compared.verdict()
 

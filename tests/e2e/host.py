@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import json
 import re
 import secrets
@@ -32,9 +33,11 @@ from product import Failure, Skip, program, run
 HERE = Path(__file__).resolve().parent / "host"
 SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "kdump"
 GUESTS = ("alpha", "beta")
+PATTERNED = ("gamma", "delta")  # never run; pattern() says what is in their memory
 HOST_MODULES = ("rng-core", "irqbypass", "kvm", "ccp", "kvm-amd")
 DISK_MODULES = ("virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk")
 FIRMWARE = ("bios-microvm.bin", "bios-256k.bin", "linuxboot_dma.bin", "kvmvapic.bin")
+STATELESS: list[Any] = [{"match": name, "stateless": True} for name in PATTERNED]  # of a policy
 _DIRECTORY, _PROGRAM, _PLAIN = 0o040755, 0o100755, 0o100644
 Files = dict[str, tuple[int, bytes]]
 
@@ -82,6 +85,11 @@ def firmware() -> Files:
     return files
 
 
+def pattern(seed: str) -> bytes:
+    """8 MiB from the first MiB of memory on, every page another."""
+    return b"".join(hashlib.sha256(f"{seed}{page}".encode()).digest() * 128 for page in range(2048))
+
+
 def secret(what: str) -> str:
     return f"hvd-{what}-{secrets.token_hex(16)}"
 
@@ -91,11 +99,12 @@ class Machine:
 
     def __init__(self, folder: Path, kernel: Kernel, memory: str) -> None:
         self.folder, self.kernel, self.memory = folder, kernel, memory
-        self.uuids = {name: str(uuid.uuid4()) for name in GUESTS}
+        self.uuids = {name: str(uuid.uuid4()) for name in (*GUESTS, *PATTERNED)}
+        self.seeds = {name: secrets.token_hex(8) for name in PATTERNED}
         self.canaries = {name: Canaries.new() for name in ("host", *GUESTS)}
         self.more = {name: {what: secret(what) for what in ("log", "serial", "vmm")} for name in GUESTS}
         self.recipients = {}
-        for name in (*GUESTS, "host-user"):
+        for name in (*GUESTS, *PATTERNED, "host-user"):
             said = run("hvdump-decrypt", "keygen", "-o", folder / f"{name}.key").stdout.decode()
             self.recipients[name] = said.strip()
 
@@ -108,7 +117,7 @@ class Machine:
         return initramfs("tenant.init", self.kernel, (), self.planting(name) | backwards)
 
     def capture(self) -> bytes:
-        policy = {"vms": [{"match": name, "recipients": [self.recipients[name]]} for name in GUESTS]}
+        policy = {"vms": [{"match": name, "recipients": [self.recipients[name]]} for name in GUESTS] + STATELESS}
         files = with_libraries("hvdump-capture", str(program("hvdump-capture").resolve()))
         files["etc/hvdump/policy.json"] = (_PLAIN, json.dumps(policy).encode())
         # The hook that is offered to users is what runs.
@@ -125,11 +134,17 @@ class Machine:
             files[f"{name}.initramfs"] = (_PLAIN, self.tenant(name))
             files[f"{name}.uuid"] = (_PLAIN, self.uuids[name].encode())
             files[f"{name}.vmm"] = (_PLAIN, self.more[name]["vmm"][::-1].encode() + b"\n")
-        return initramfs("host.init", self.kernel, HOST_MODULES, files)
+        for name in PATTERNED:
+            files[f"{name}.uuid"] = (_PLAIN, self.uuids[name].encode())
+            files[f"{name}.pattern"] = (_PLAIN, pattern(self.seeds[name]))
+        return initramfs("host.init", self.kernel, (*HOST_MODULES, *DISK_MODULES), files)
 
     def facts(self, said: str) -> dict[str, Any]:
         peak = re.search(r"Maximum resident set size \(kbytes\): (\d+)", said)
-        return {"kernel": self.kernel.name, "release": self.kernel.release, "uuids": self.uuids,
+        huge = re.search(r"AnonHugePages: +(\d+) kB", said)
+        swap = [int(re.search(rf"Swap{what}: +(\d+) kB", said)[1]) for what in ("Total", "Free")]  # type: ignore[index]
+        return {"kernel": self.kernel.name, "seeds": self.seeds, "huge_kib": int(huge[1]) if huge else 0,
+                "swapped_kib": swap[0] - swap[1], "release": self.kernel.release, "uuids": self.uuids,
                 "canaries": {name: asdict(canary) for name, canary in self.canaries.items()}, "more": self.more,
                 "peak_kib": int(peak[1]) if peak else None}
 
@@ -140,16 +155,19 @@ def boot(machine: Machine, timeout: float = 300) -> None:
     Raises Skip when there is no vmcore with both guests in it: up to then nothing of hvdump takes part.
     """
     folder = machine.folder
-    archive, console, disk, dump = (folder / name for name in ("initramfs", "console", "vmcore", "dump.hvd"))
+    archive, console, disk, dump, swap = (folder / name for name in ("initramfs", "console", "vmcore", "dump.hvd", "swap"))
     archive.write_bytes(machine.host())
     for path in (disk, dump):
         with path.open("wb") as out:
             out.truncate(12 << 30)
+    with swap.open("wb") as out:
+        out.truncate(64 << 20)
     command = ["qemu-system-x86_64", "-name", "host", "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm", "-smp", "2",
                "-m", machine.memory, "-display", "none", "-serial", f"file:{console}", "-no-reboot", "-nodefaults",
                "-kernel", machine.kernel.vmlinuz, "-initrd", archive, "-append",
                "console=ttyS0 quiet panic=-1 crashkernel=256M",
-               "-drive", f"file={disk},format=raw,if=virtio", "-drive", f"file={dump},format=raw,if=virtio"]
+               "-drive", f"file={disk},format=raw,if=virtio", "-drive", f"file={dump},format=raw,if=virtio",
+               "-drive", f"file={swap},format=raw,if=virtio"]
     said = ""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as emulator:
         end = time.monotonic() + timeout
@@ -160,6 +178,7 @@ def boot(machine: Machine, timeout: float = 300) -> None:
         hung = emulator.poll() is None
         emulator.kill()
     archive.unlink()
+    swap.unlink()
     if hung or emulator.returncode != 0:
         raise Skip(f"the emulator {'hung' if hung else 'failed'}, the machine's console:\n{said[-3000:]}")
     said = console.read_text(errors="replace")

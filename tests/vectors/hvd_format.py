@@ -17,7 +17,8 @@ SEALABLE = range(FACTS, SUMMARY + 1)
 NOBODY = 0xFFFFFFFF
 PAGE, SEGMENT_PAGES, LIMIT = 4096, 16384, 16 << 20
 CLASSES = ["kernel", "user", "page-cache", "vmm", "registers", "unclassified"]
-REASONS = ["zero", "stateless", "filtered-free", "filtered-class", "restricted", "unreadable", "redacted", "budget"]
+REASONS = ["zero", "stateless", "filtered-free", "filtered-class", "restricted", "unreadable", "redacted", "budget",
+           "swapped"]
 REGISTER_NAMES = (
     "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags orig_rax cr0 cr2 cr3 cr4 cr8 efer "
     "fs_base gs_base kernel_gs_base cs ss ds es fs gs ldtr tr ldtr_base tr_base gdtr_base gdtr_limit idtr_base "

@@ -19,6 +19,9 @@ def main() -> int:
         return 2
     directory = Path(sys.argv[1])
     directory.mkdir(parents=True, exist_ok=True)
+    for kind in ("*.hvd", "*.expect.json", "*.identity"):  # an earlier version may have made others
+        for stale in directory.glob(kind):
+            stale.unlink()
     names: set[str] = set()
     for group in (vectors_good, vectors_bytes, vectors_rules, vectors_attack):
         for name, vector in group.vectors():

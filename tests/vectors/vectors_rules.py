@@ -21,7 +21,7 @@ def maps() -> Vectors:
         return Vector(standard(on("map", change)), why, damage=damage, partitions=[part(pages=pages)])
 
     lost = map_lost(normal() | {10: {"state": "hole"}})
-    for state in (0x02, 0x18, 0x7f, 0x86, 0xff):
+    for state in (0x02, 0x19, 0x7f, 0x86, 0xff):
         yield f"map_state_{state:02x}", broken(put("B", STATES + 10, state), "a page state that is not defined", lost)
     yield "map_other_segment", broken(put("I", 0, 1), "a map that says it is of another segment", lost)
     yield "map_short", broken(lambda raw: raw[:-1], "a map one byte too short", lost)

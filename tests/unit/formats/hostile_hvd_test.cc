@@ -115,7 +115,7 @@ TEST(HostileHvd, APageMapThatContradictsItselfIsCorrupt) {
             ErrorCode::kCorrupt},
            {"unknown page state", {}, {{5, 0x55}}, {}, ErrorCode::kUnsupported},
            {"unknown class", {}, {{5, 0x86}}, {}, ErrorCode::kUnsupported},
-           {"unknown reason", {}, {{5, 0x18}}, {}, ErrorCode::kUnsupported},
+           {"unknown reason", {}, {{5, 0x19}}, {}, ErrorCode::kUnsupported},
            {"repeat of nothing", {}, {{5, kStateRepeat}}, {}, ErrorCode::kCorrupt},
            {"repeat of itself",
             {one},
