@@ -219,6 +219,10 @@ def check_policies(facts: dict[str, Any], folder: Path, keys: dict[str, Path], c
     run("hvdump-capture", "machine", vmcore, "--policy", policy, "-o", full)
     split = Split(folder, full, "full", keys)
     check_leaks(facts, split, "level full", compared)
+    areas = {level: next((k["pages"] for k in run_json("hvdump-extract", "ledger", dump, "--identity", keys["alpha"],
+                                                       "--json")["kinds"] if k["kind"] == "vmalloc"), 0)
+             for level, dump in (("full", full), ("secure", folder / "dump.hvd"))}
+    compared.that(areas["full"] > 200 and areas["secure"] == 0, f"vmalloc areas by level: {areas} pages")
     for path in (full, split.hypervisor, *split.of["alpha"], *split.of["beta"]):
         path.unlink()
     other = folder / "other.hvd"

@@ -25,6 +25,7 @@ from check_triage import validate
 from comparison import Comparison
 from images import LabError
 from product import Failure, Product, Skip, run, run_json
+from vmcore import ElfDump
 from windows_dump_file import HEADER_FIELDS, REGISTERS, WindowsDumpFile
 from windows_guest import IMAGES, PAGE, VARIANTS, Truth
 
@@ -364,6 +365,11 @@ def check_dumps(windows: Windows, compared: Comparison) -> None:
     """Each type of dump, as a file and as our own analyzer sees it."""
     raw = windows.raw.read_bytes()
     images = windows.facts["images"]
+    qemu = ElfDump(windows.qemu_dump)
+    wrong = [hex(load.pa + at) for load in qemu.loads for at in range(0, load.size, 1 << 20)
+             if load.pa + load.size <= len(raw) and qemu.read(load.pa + at, min(1 << 20, load.size - at))
+             != raw[load.pa + at:load.pa + min(at + (1 << 20), load.size)]]
+    compared.equal(wrong, [], "the guest's memory, where it is not as in QEMU's own dump")
     for kind in DUMPS:
         dump = WindowsDumpFile(windows.windows_dump(kind))
         _check_header(windows, compared, kind, dump)
@@ -384,6 +390,23 @@ def check_dumps(windows: Windows, compared: Comparison) -> None:
                          windows.truth.cpu_registers()[1]["rip"], True)
             compared.equal([(m["name"], m["base"]) for m in guest["modules"]],
                            [(n, f"{b:#x}") for n, (b, _) in windows.truth.modules.items()], "triage: modules")
+
+
+def check_import(windows: Windows, compared: Comparison) -> None:
+    """Dumps of Windows' own kinds, sealed in an .hvd: the same report, and the same file again."""
+    recipient = next(line.split()[-1] for line in windows.key.read_text().splitlines() if "age1" in line)
+    wrapped = windows.folder / "imported.hvd"
+    for kind in DUMPS:
+        dump = windows.windows_dump(kind)
+        run("hvdump-capture", "import", dump, "--name", "tenant", "--recipient", f"tenant={recipient}", "-o", wrapped)
+        compared.that(windows.user_secret(1) not in wrapped.read_bytes() and b"archiver" not in wrapped.read_bytes(),
+                      f"{kind}: sealed")
+        theirs = tenant_of(run_json("hvdump-analyze", "triage", dump))
+        ours = tenant_of(run_json("hvdump-analyze", "triage", wrapped, "--identity", windows.key))
+        for part in ("os", "crash", "cpus", "tasks", "modules"):
+            compared.that(ours[part] == theirs[part], f"{kind}: {part} in the report",
+                          f"{json.dumps(ours[part])[:500]}\n{json.dumps(theirs[part])[:500]}")
+    wrapped.unlink()
 
 
 def check_qemu(windows: Windows, compared: Comparison) -> None:
@@ -427,7 +450,7 @@ def check_referees(windows: Windows, compared: Comparison) -> None:
 
 
 KINDS = {"triage": check_triage, "store": check_store, "commands": check_commands, "sealed": check_sealed, "dumps": check_dumps,
-         "qemu": check_qemu, "referees": check_referees}
+         "import": check_import, "qemu": check_qemu, "referees": check_referees}
 
 
 def main() -> int:
