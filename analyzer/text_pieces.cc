@@ -27,8 +27,11 @@ std::string registers_text(const json& registers) {
   std::string out;
   unsigned column = 0;
   for (const char* name :
-       {"rip", "rsp", "rbp", "rax", "rbx", "rcx", "rdx",    "rsi", "rdi", "r8",     "r9",
-        "r10", "r11", "r12", "r13", "r14", "r15", "rflags", "cr2", "cr3", "gs_base"}) {
+       {"rip", "rsp",    "rbp", "rax", "rbx", "rcx", "rdx",    "rsi", "rdi", "r8",      "r9",
+        "r10", "r11",    "r12", "r13", "r14", "r15", "rflags", "cr2", "cr3", "gs_base", "pc",
+        "sp",  "pstate", "x0",  "x1",  "x2",  "x3",  "x4",     "x5",  "x6",  "x7",      "x8",
+        "x9",  "x10",    "x11", "x12", "x13", "x14", "x15",    "x16", "x17", "x18",     "x19",
+        "x20", "x21",    "x22", "x23", "x24", "x25", "x26",    "x27", "x28", "x29",     "x30"}) {
     const std::string value = of(registers, name);
     if (value.empty()) continue;
     out += formatted("%7s %-18s", name, value.c_str());
@@ -42,11 +45,13 @@ std::string stack_text(const json& stack) {
   std::string out;
   unsigned number = 0;
   for (const json& frame : stack) {
-    const std::string symbol = of(frame, "symbol");
+    const std::string symbol = of(frame, "symbol"), module = of(frame, "module");
+    const bool has_offset = frame.contains("offset");
     out += formatted("#%-3u", number++) + (frame["reliable"] == true ? "" : "? ");
-    out += symbol.empty() ? of(frame, "address") : symbol;
-    if (frame.contains("offset")) out += "+" + hex(frame["offset"].get<std::uint64_t>());
-    if (frame.contains("module")) out += " [" + of(frame, "module") + "]";
+    if (!symbol.empty()) out += symbol;
+    else out += has_offset && !module.empty() ? module : of(frame, "address");
+    if (has_offset) out += "+" + hex(frame["offset"].get<std::uint64_t>());
+    if (!module.empty() && !(symbol.empty() && has_offset)) out += " [" + module + "]";
     if (frame.value("inlined", false)) out += " (inlined)";
     if (frame.contains("file")) out += " at " + of(frame, "file") + ":" + frame["line"].dump();
     out += "\n";

@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::size_t kBuffer = 256u << 10;
 constexpr int kPollMs = 500;  // how soon an interrupt is noticed
+constexpr std::chrono::seconds kLastWord{30};
 
 struct FreeAddresses {
   void operator()(addrinfo* list) const { ::freeaddrinfo(list); }
@@ -46,30 +47,40 @@ Result<FileDescriptor> open_socket(const HostPort& at, bool listen) {
     const int failed = listen ? ::bind(fd.get(), address->ai_addr, address->ai_addrlen)
                               : ::connect(fd.get(), address->ai_addr, address->ai_addrlen);
     if (failed == 0 && (!listen || ::listen(fd.get(), 1) == 0)) return fd;
+    if (failed && errno == EINTR) return Error{ErrorCode::kInterrupted, "interrupted"};
     last = errno_error((listen ? "cannot listen on " : "cannot connect to ") + at.host + ":" +
                        at.port);
   }
   return last;
 }
 
-Result<void> send_all(int fd, ByteView bytes, const std::string& name) {
+Result<void> wait_for(int fd, short event, const Stop& stop) {
+  for (;;) {
+    if (stop()) return Error{ErrorCode::kInterrupted, "interrupted"};
+    pollfd wanted{fd, event, 0};
+    const int ready = ::poll(&wanted, 1, kPollMs);
+    if (ready > 0) return {};
+    if (ready < 0 && errno != EINTR) return errno_error("cannot wait for the network");
+  }
+}
+
+Result<void> send_all(int fd, ByteView bytes, const std::string& name, const Stop& stop) {
   while (!bytes.empty()) {
-    const ssize_t put = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (put < 0 && errno == EINTR) continue;
+    HVD_TRY(wait_for(fd, POLLOUT, stop));
+    const ssize_t put = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (put < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (put < 0) return errno_error("cannot send to " + name);
     bytes = bytes.subspan(static_cast<std::size_t>(put));
   }
   return {};
 }
 
-Result<void> wait_readable(int fd, const Stop& stop) {
-  for (;;) {
-    if (stop()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    pollfd wanted{fd, POLLIN, 0};
-    const int ready = ::poll(&wanted, 1, kPollMs);
-    if (ready > 0) return {};
-    if (ready < 0 && errno != EINTR) return errno_error("cannot wait for the network");
-  }
+// Who was told to stop before still has an end to write, and a receiver's word to hear: that gets a
+// bounded time.
+Stop patient(const Stop& stop) {
+  if (!stop()) return stop;
+  const auto end = std::chrono::steady_clock::now() + kLastWord;
+  return [end] { return std::chrono::steady_clock::now() >= end; };
 }
 
 std::string port_of(int fd) {
@@ -118,6 +129,7 @@ Result<std::unique_ptr<SocketSink>> SocketSink::connect(const HostPort& to,
   const auto give_up = std::chrono::steady_clock::now() + patience;
   for (;;) {
     auto fd = open_socket(to, false);
+    if (!fd && fd.error().code == ErrorCode::kInterrupted) return fd.error();
     if (fd)
       return std::unique_ptr<SocketSink>(
           new SocketSink(std::move(*fd), "tcp://" + to.host + ":" + to.port, std::move(stop)));
@@ -132,17 +144,18 @@ Result<std::unique_ptr<SocketSink>> SocketSink::connect(const HostPort& to,
 }
 
 Result<void> SocketSink::append(ByteView bytes) {
-  HVD_TRY(send_all(fd_.get(), bytes, name_));
+  HVD_TRY(send_all(fd_.get(), bytes, name_, patient(stop_)));
   sent_ += bytes.size();
   return {};
 }
 
 Result<void> SocketSink::sync() {
   if (::shutdown(fd_.get(), SHUT_WR) != 0) return errno_error("cannot end the stream to " + name_);
+  const Stop stop = patient(stop_);
   le64 stored{};
   MutableBytes room = std::as_writable_bytes(std::span(&stored, 1));
   while (!room.empty()) {
-    HVD_TRY(wait_readable(fd_.get(), stop_));
+    HVD_TRY(wait_for(fd_.get(), POLLIN, stop));
     const ssize_t got = ::recv(fd_.get(), room.data(), room.size(), 0);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return Error{ErrorCode::kIo, name_ + " did not say that it has stored the dump"};
@@ -160,13 +173,13 @@ Result<std::uint64_t> receive_stream(const HostPort& at, ByteSink& sink,
                                      const Stop& stop) {
   const FileDescriptor listener = HVD_TRY(open_socket(at, true));
   listening(port_of(listener.get()));
-  HVD_TRY(wait_readable(listener.get(), stop));
+  HVD_TRY(wait_for(listener.get(), POLLIN, stop));
   const FileDescriptor fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (!fd) return errno_error("cannot take a connection");
   Bytes buffer(kBuffer);
   std::uint64_t received = 0;
   for (;;) {
-    HVD_TRY(wait_readable(fd.get(), stop));
+    HVD_TRY(wait_for(fd.get(), POLLIN, stop));
     const ssize_t got = ::recv(fd.get(), buffer.data(), buffer.size(), 0);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0)
@@ -177,7 +190,7 @@ Result<std::uint64_t> receive_stream(const HostPort& at, ByteSink& sink,
   }
   HVD_TRY(sink.sync());
   const le64 stored{received};
-  HVD_TRY(send_all(fd.get(), bytes_of(stored), "the sender"));
+  HVD_TRY(send_all(fd.get(), bytes_of(stored), "the sender", patient(stop)));
   return received;
 }
 

@@ -25,7 +25,8 @@ Result<std::unique_ptr<ByteSink>> open_sink(const std::string& output, Stop stop
 class SocketSink final : public ByteSink {
  public:
   /// Tries again until `patience` is over: in a capture kernel the network may come up late.
-  /// kInterrupted, here and in sync(), once `stop` says so.
+  /// kInterrupted once `stop` says so, here and while bytes are sent; who was told to stop before
+  /// has half a minute for what is left to send, and for the receiver's word.
   static Result<std::unique_ptr<SocketSink>> connect(const HostPort& to,
                                                      std::chrono::seconds patience, Stop stop);
   Result<void> append(ByteView bytes) override;

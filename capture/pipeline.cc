@@ -41,7 +41,7 @@ class Run {
     return write_segment(segments_[index], scratch);
   }
 
-  PipelineResult result() const { return {unreadable_, over_budget_, replaced_}; }
+  PipelineResult result() const { return {unreadable_, over_budget_, replaced_, swapped_}; }
 
  private:
   static constexpr std::uint64_t kScratchPages = 64;
@@ -98,6 +98,7 @@ class Run {
         out.absent(page, Absence::kZero);
       } else if (run.kind == PageRun::Kind::kAbsent) {
         if (run.reason == Absence::kUnreadable) ++unreadable_;
+        if (run.reason == Absence::kSwapped) ++swapped_;
         out.absent(page, run.reason);
       } else {
         const ByteView bytes = run.bytes.subspan(i * kPageSize, kPageSize);
@@ -112,7 +113,7 @@ class Run {
   const PipelineOptions& options_;
   Progress& progress_;
   const std::vector<std::uint32_t> segments_;
-  std::atomic<std::uint64_t> unreadable_{0}, over_budget_{0}, replaced_{0};
+  std::atomic<std::uint64_t> unreadable_{0}, over_budget_{0}, replaced_{0}, swapped_{0};
 };
 
 }  // namespace

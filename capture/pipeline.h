@@ -33,6 +33,7 @@ struct PipelineResult {
   std::uint64_t unreadable_pages = 0;
   std::uint64_t over_budget_pages = 0;
   std::uint64_t replaced_pages = 0;
+  std::uint64_t swapped_pages = 0;
 };
 
 /// Writes every page of `source` into `partition`. Each worker takes a segment at a time and holds

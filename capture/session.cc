@@ -101,6 +101,10 @@ Result<void> CaptureSession::end(const std::string& name, PartitionWriter& parti
   }
   if (written->unreadable_pages > 0)
     problems.push_back(std::to_string(written->unreadable_pages) + " pages could not be read");
+  if (written->swapped_pages > 0) {
+    problems.push_back(std::to_string(written->swapped_pages) +
+                       " pages were on the host's swap device");
+  }
   if (written->over_budget_pages > 0) {
     problems.push_back(std::to_string(written->over_budget_pages) +
                        " pages were left out, since the size or the time allowed was used up");

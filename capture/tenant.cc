@@ -145,6 +145,7 @@ Result<void> write_tenant(CaptureSession& session, const Kernel& host,
     result.unreadable_pages += more.unreadable_pages;
     result.over_budget_pages += more.over_budget_pages;
     result.replaced_pages += more.replaced_pages;
+    result.swapped_pages += more.swapped_pages;
     return result;
   };
   return session.end(name, **partition, write(), std::move(problems));

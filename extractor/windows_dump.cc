@@ -326,8 +326,10 @@ Result<void> write_triage(const Image& image, const SymbolFinder& finder, const 
 Result<void> write_windows_dump(const Image& image, WindowsDumpType type,
                                 const std::vector<std::string>& symbols, const std::string& output,
                                 const std::string& input, std::vector<std::string>& problems) {
-  const SymbolFinder finder =
-      find_pdbs(symbols, [&](const std::string& problem) { problems.push_back(problem); });
+  // The dump is whole without them.
+  const SymbolFinder finder = find_pdbs(symbols, [](const std::string& problem) {
+    std::fprintf(stderr, "%s\n", printable(problem).c_str());
+  });
   if (type == WindowsDumpType::kTriage) return write_triage(image, finder, output, input, problems);
   const auto kernel = HVD_TRY(open_kernel(image, finder));
   problems.insert(problems.end(), kernel->problems().begin(), kernel->problems().end());

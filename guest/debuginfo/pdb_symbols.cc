@@ -208,10 +208,10 @@ class PdbFinder {
 
   std::shared_ptr<const windows::ImageSymbols> find(const windows::PdbId& id) {
     const auto [entry, is_new] = kept_.try_emplace(id.key());
-    if (!is_new || !is_plain_name(id.file)) return entry->second;
+    if (!is_new || !is_file_name(id.file)) return entry->second;
     for (SymbolStore& store : stores_) {
       entry->second = in_folders(store, id);
-      if (!entry->second && !store.url.empty()) entry->second = over_network(store, id);
+      if (!entry->second && is_plain_name(id.file)) entry->second = over_network(store, id);
       if (entry->second) break;
     }
     return entry->second;
@@ -232,16 +232,20 @@ class PdbFinder {
 
   std::shared_ptr<const windows::ImageSymbols> over_network(SymbolStore& store,
                                                             const windows::PdbId& id) {
-    const auto path = fetch_pdb(store, id);
-    if (path) {
-      auto symbols = open_pdb(*path, id);
-      if (symbols) return *symbols;
-      tell(store.url + ": " + symbols.error().message);
-      std::error_code ignored;
-      std::filesystem::remove(*path, ignored);
-    } else if (path.error().code != ErrorCode::kNotFound) {
-      tell(path.error().message);
-      store.url.clear();  // is not asked again
+    for (auto url = store.urls.begin(); url != store.urls.end();) {
+      const auto path = fetch_pdb(*url, store.folders.front(), id);
+      if (path) {
+        auto symbols = open_pdb(*path, id);
+        if (symbols) return *symbols;
+        tell(without_password(*url) + ": " + symbols.error().message);
+        std::error_code ignored;
+        std::filesystem::remove(*path, ignored);
+      } else if (path.error().code != ErrorCode::kNotFound) {
+        tell(path.error().message);
+        url = store.urls.erase(url);  // is not asked again
+        continue;
+      }
+      ++url;
     }
     return nullptr;
   }

@@ -16,7 +16,7 @@ Result<std::shared_ptr<const windows::ImageSymbols>> open_pdb(const std::string&
 
 /// Looks for PDBs in `places`, each a file, a folder, or a symbol store, and in what
 /// _NT_SYMBOL_PATH names (symbol_store.h). What was found once is kept. `tell` is called with what
-/// kept a server from answering, once for each.
+/// kept a server from answering, once for each, and with files of its that are no such PDB.
 windows::SymbolFinder find_pdbs(const std::vector<std::string>& places,
                                 std::function<void(const std::string&)> tell);
 

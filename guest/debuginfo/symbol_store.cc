@@ -36,8 +36,15 @@ std::vector<std::string> split(const std::string& text, char by) {
   return out;
 }
 
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
 bool is_url(const std::string& text) {
-  return text.starts_with("http://") || text.starts_with("https://");
+  const std::string start = lower(text.substr(0, 8));
+  return start.starts_with("http://") || start.starts_with("https://");
 }
 
 struct Target {
@@ -71,12 +78,14 @@ Result<void> get(const std::string& url, Target& target) {
   const auto set = [&](CURLoption option, auto value) {
     return curl_easy_setopt(curl.get(), option, value) == CURLE_OK;
   };
+  // What was asked for in secret is not answered in the clear.
+  const char* redirects = lower(url).starts_with("https:") ? "https" : "http,https";
   const bool prepared =
       set(CURLOPT_URL, url.c_str()) && set(CURLOPT_PROTOCOLS_STR, "http,https") &&
-      set(CURLOPT_REDIR_PROTOCOLS_STR, "http,https") && set(CURLOPT_FOLLOWLOCATION, 1L) &&
+      set(CURLOPT_REDIR_PROTOCOLS_STR, redirects) && set(CURLOPT_FOLLOWLOCATION, 1L) &&
       set(CURLOPT_MAXREDIRS, 5L) && set(CURLOPT_FAILONERROR, 1L) && set(CURLOPT_NOSIGNAL, 1L) &&
       // A server that says nothing is given up.
-      set(CURLOPT_CONNECTTIMEOUT, 10L) && set(CURLOPT_LOW_SPEED_LIMIT, 1L) &&
+      set(CURLOPT_CONNECTTIMEOUT, 10L) && set(CURLOPT_LOW_SPEED_LIMIT, 4096L) &&
       set(CURLOPT_LOW_SPEED_TIME, 30L) &&
       // Stores answer to what they take for Microsoft's own client.
       set(CURLOPT_USERAGENT, "Microsoft-Symbol-Server/10.0.0.0") &&
@@ -87,12 +96,14 @@ Result<void> get(const std::string& url, Target& target) {
   if (done == CURLE_HTTP_RETURNED_ERROR) {
     long status = 0;
     curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
-    const std::string text = url + ": the server answers " + std::to_string(status);
+    const std::string text =
+        without_password(url) + ": the server answers " + std::to_string(status);
     const bool absent = status == 404 || status == 410;
     return Error{absent ? ErrorCode::kNotFound : ErrorCode::kIo, text};
   }
   return Error{ErrorCode::kIo,
-               url + ": " + (target.failure.empty() ? curl_easy_strerror(done) : target.failure)};
+               without_password(url) + ": " +
+                   (target.failure.empty() ? curl_easy_strerror(done) : target.failure)};
 }
 
 }  // namespace
@@ -102,9 +113,7 @@ std::vector<SymbolStore> parse_symbol_path(const std::string& text) {
   std::string cache;  // of "cache*FOLDER", for all that follow
   for (const std::string& element : split(text, ';')) {
     std::vector<std::string> parts = split(element, '*');
-    std::string word = parts.front();
-    std::transform(word.begin(), word.end(), word.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    const std::string word = lower(parts.front());
     const bool is_store = word == "srv" || word == "symsrv" || word == "cache";
     if (is_store) parts.erase(parts.begin());
     // "symsrv*symsrv.dll*...": the program that Windows' debuggers would ask.
@@ -113,11 +122,11 @@ std::vector<SymbolStore> parse_symbol_path(const std::string& text) {
     if (!cache.empty()) store.folders.push_back(cache);
     for (const std::string& part : parts) {
       if (part.empty()) continue;
-      if (is_url(part)) store.url = part;
+      if (is_url(part)) store.urls.push_back(part);
       else store.folders.push_back(part);
     }
     if (word == "cache" && !store.folders.empty()) cache = store.folders.back();
-    if (!store.url.empty() && store.folders.empty() && !default_folder().empty())
+    if (!store.urls.empty() && store.folders.empty() && !default_folder().empty())
       store.folders.push_back(default_folder());
     if (!store.folders.empty()) out.push_back(std::move(store));
   }
@@ -129,6 +138,19 @@ std::vector<std::string> candidates_in(const std::string& folder, const windows:
   return {folder, (base / id.file).string(), (base / id.file / id.key() / id.file).string()};
 }
 
+bool is_file_name(const std::string& file) {
+  return !file.empty() && file != "." && file != ".." &&
+         file.find_first_of(std::string("/\0", 2)) == std::string::npos;
+}
+
+std::string without_password(const std::string& url) {
+  const std::size_t host = url.find("://");
+  const std::size_t end = host == std::string::npos ? host : url.find('/', host + 3);
+  const std::size_t at = url.rfind('@', end);
+  if (host == std::string::npos || at == std::string::npos || at < host) return url;
+  return url.substr(0, host + 3) + url.substr(at + 1);
+}
+
 bool is_plain_name(const std::string& file) {
   return !file.empty() && file.size() <= 128 && file.front() != '.' &&
          std::all_of(file.begin(), file.end(), [](unsigned char c) {
@@ -136,20 +158,31 @@ bool is_plain_name(const std::string& file) {
          });
 }
 
-Result<std::string> fetch_pdb(const SymbolStore& store, const windows::PdbId& id) {
+Result<std::string> fetch_pdb(const std::string& url, const std::string& folder,
+                              const windows::PdbId& id) {
   if (!is_plain_name(id.file))
     return Error{ErrorCode::kNotFound, "no PDB can be called " + printable(id.file)};
-  const std::string path = candidates_in(store.folders.front(), id).back();
+  const std::string path = candidates_in(folder, id).back();
   std::error_code failed;
   fs::create_directories(fs::path(path).parent_path(), failed);
   if (failed)
     return Error{ErrorCode::kIo, fs::path(path).parent_path().string() + ": " + failed.message()};
   OutputFile file = HVD_TRY(OutputFile::create(path, ""));
   Target target{.file = file, .size = 0, .failure = {}};
-  std::string url = store.url;
-  while (url.ends_with('/')) url.pop_back();
-  HVD_TRY(get(url + "/" + id.file + "/" + id.key() + "/" + id.file, target));
+  const std::string base = url.substr(0, url.find_last_not_of('/') + 1);
+  const auto got = get(base + "/" + id.file + "/" + id.key() + "/" + id.file, target);
+  if (!got) {
+    // Folders that were made for nothing go, if they are empty.
+    fs::remove(fs::path(path).parent_path(), failed);
+    fs::remove(fs::path(path).parent_path().parent_path(), failed);
+    return got.error();
+  }
   HVD_TRY(file.commit());
+  // Others may share the folder.
+  fs::permissions(path,
+                  fs::perms::owner_read | fs::perms::owner_write | fs::perms::group_read |
+                      fs::perms::others_read,
+                  failed);
   return path;
 }
 

@@ -18,7 +18,6 @@ constexpr struct {
     {"page-tables", "page tables of the kernel and of processes"},
     {"log", "the kernel log"},
     {"objects", "object caches that hold the kernel's own structures only"},
-    {"vmalloc", "what the kernel's own functions allocated by vmalloc; level full only"},
     {"tasks", "struct task_struct; the FPU state in it is blanked"},
     {"stacks",
      "kernel stacks; what is stale and user registers are blanked, of VMM threads everything but "
@@ -93,9 +92,6 @@ std::vector<HostKind> HostPages::kinds(std::uint64_t first, std::size_t count) c
       if (!facts[i].poisoned && is_ours(facts[i].use) && !given_back) out[i] = kind;
     });
   }
-  each(HostKind::kVmalloc, [&](std::size_t i) {
-    if (out[i] == HostKind::kOther) out[i] = HostKind::kVmalloc;
-  });
   // Known structures in pages that are otherwise left out.
   each(HostKind::kVirtualMachines, [&](std::size_t i) {
     const bool possible = out[i] == HostKind::kOtherObjects || out[i] == HostKind::kOther;

@@ -27,7 +27,6 @@ enum class HostKind : std::uint8_t {
   kPageTables,  // the kernel's and its processes'
   kLog,         // kernel log
   kObjects,     // object caches that hold the kernel's own structures
-  kVmalloc,     // what the kernel's own functions allocated by vmalloc; level full only
   // kept in part
   kTasks,            // struct task_struct without FPU state
   kStacks,           // kernel stacks without what is stale and without user registers; of VMMs only
@@ -53,7 +52,7 @@ inline bool is_redacted(HostKind kind) {
 
 enum class HostDetail {
   kSecure,  // object caches on the allow-list
-  kFull,    // every object cache and every vmalloc area not known to hold others' data
+  kFull,    // every object cache that is not known to hold others' data
 };
 
 class HostPages {

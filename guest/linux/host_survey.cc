@@ -3,7 +3,6 @@
 #include <charconv>
 
 #include "guest/linux/host_pages.h"
-#include "guest/linux/list_walk.h"
 
 namespace hvd::linux_guest {
 namespace {
@@ -53,17 +52,6 @@ constexpr Text kDeniedParts[] = {
     "uid_cache", "user_struct",
 };
 
-// Level full: functions whose vmalloc areas hold what users gave the kernel or what they get from
-// it, contents of files and devices, a guest's state, or stacks that a thread left.
-constexpr Text kDeniedCallers[] = {
-    "kvm",    "vhost", "user",   "stack", "copy_process", "fork",  "dup_task", "tty",   "vc_",
-    "bpf",    "seq_",  "read",   "write", "xattr",        "key",   "crypt",    "comp",  "zstd",
-    "lz4",    "lzo",   "flate",  "zs_",   "swap",         "zram",  "raid",     "dm_",   "md_",
-    "skb",    "sock",  "pipe",   "sg_",   "scsi",         "nvme",  "blk",      "bio",   "drm",
-    "fb_",    "snd",   "video",  "vb2",   "ima",          "audit", "sys_",     "ioctl", "module",
-    "packet", "ring_", "buffer", "relay", "coredump",     "elf",
-};
-
 // The state of the random number generator; both structures are smaller than that.
 constexpr Text kSecretSymbols[] = {"base_crng", "input_pool"};
 constexpr std::uint64_t kSecretBytes = 256;
@@ -92,7 +80,6 @@ class HostPages::Builder {
     tell("page tables", page_tables());
     tell("the memory map", memory_map());
     tell("per-CPU areas", per_cpu());
-    if (out_.detail_ == HostDetail::kFull) tell("vmalloc areas", vmalloc_areas());
     tell("the log", log());
     if (const auto line = variable("saved_command_line")) {
       const auto text = kernel_.memory().read_string(VirtAddr{*line}, 8192);
@@ -244,50 +231,6 @@ class HostPages::Builder {
       const auto at = kernel_.per_cpu("__per_cpu_start", cpu);
       if (at && at->value >> 63) add(HostKind::kPerCpu, *at, size);
     }
-    return {};
-  }
-
-  // By struct vmap_area, of which each in use leads to its struct vm_struct. All are on one list,
-  // since v6.9 on one of each node ("mm: vmalloc: remove global vmap_area_root rb-tree").
-  Result<void> vmalloc_areas() {
-    constexpr std::size_t kMaxAreas = 1u << 20;
-    constexpr std::uint64_t kMaxNodes = 1024;
-    const Member list = HVD_TRY(types_->member("vmap_area", "list"));
-    const Member vm = HVD_TRY(types_->member("vmap_area", "vm"));
-    const auto one_list = [&](VirtAddr head) {
-      return walk_list(kernel_.memory(), head, kMaxAreas, [&](VirtAddr node) {
-        const auto area = kernel_.field(node - list.offset, vm);
-        // One that cannot be read is not kept.
-        if (area && *area != 0) (void)vmalloc_area(VirtAddr{*area}).has_value();
-        return true;
-      });
-    };
-    if (const auto all = kernel_.symbol("vmap_area_list")) return one_list(*all);
-    const VirtAddr nodes{HVD_TRY(variable("vmap_nodes"))};
-    const VirtAddr count_at = HVD_TRY(kernel_.symbol("nr_vmap_nodes"));
-    const std::uint64_t count = HVD_TRY(kernel_.memory().read_u32(count_at));
-    const Member busy = HVD_TRY(types_->member("vmap_node", "busy.head"));
-    const std::uint64_t stride = HVD_TRY(types_->size_of("vmap_node"));
-    for (std::uint64_t i = 0; i < std::min(count, kMaxNodes); ++i)
-      HVD_TRY(one_list(nodes + i * stride + busy.offset));
-    return {};
-  }
-
-  Result<void> vmalloc_area(VirtAddr area) {
-    constexpr std::uint64_t kAlloc = 2;  // VM_ALLOC: by vmalloc, not a mapping of something else
-    const auto field = [&](const char* name) -> Result<std::uint64_t> {
-      const Member member = HVD_TRY(types_->member("vm_struct", name));
-      return kernel_.field(area, member);
-    };
-    const std::uint64_t flags = HVD_TRY(field("flags"));
-    const VirtAddr caller{HVD_TRY(field("caller"))};
-    // A module's function, or one that is not known, may have allocated for anything.
-    const auto symbol = kernel_.symbols().at(caller);
-    if (!(flags & kAlloc) || !symbol) return {};
-    const auto denied = [&](Text part) { return symbol->name.find(part) != Text::npos; };
-    if (std::any_of(std::begin(kDeniedCallers), std::end(kDeniedCallers), denied)) return {};
-    const std::uint64_t at = HVD_TRY(field("addr")), size = HVD_TRY(field("size"));
-    add(HostKind::kVmalloc, VirtAddr{at}, size);
     return {};
   }
 

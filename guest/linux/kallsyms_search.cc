@@ -52,7 +52,7 @@ std::vector<PhysRange> image_spans(const VirtualMemory& memory) {
 // Moves the window on by a step: what both have stays, the rest is read.
 void advance(const VirtualMemory& memory, VirtAddr begin, std::uint64_t size, Run& run) {
   const std::uint64_t had = run.begin + run.bytes.size() - begin;
-  const bool overlaps = run.begin <= begin && had <= run.bytes.size();
+  const bool overlaps = !run.bytes.empty() && run.begin <= begin && had <= run.bytes.size();
   if (overlaps)
     std::memmove(run.bytes.data(), run.bytes.data() + (begin - run.begin),
                  static_cast<std::size_t>(had));

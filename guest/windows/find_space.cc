@@ -1,6 +1,7 @@
 #include "guest/windows/find_space.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <set>
 
@@ -108,8 +109,13 @@ Result<FoundSpace> find_space(const Image& image, std::optional<PhysAddr> hint, 
   const auto levels = [](const Registers& cpu) {
     return cpu[Reg::kCr4] & kLa57 ? Paging::kX64FiveLevel : Paging::kX64FourLevel;
   };
+  // The CPUs' own first, where they say.
+  std::array<Paging, 2> either{Paging::kX64FourLevel, Paging::kX64FiveLevel};
+  if (std::any_of(image.registers.begin(), image.registers.end(),
+                  [&](const Registers& cpu) { return levels(cpu) == Paging::kX64FiveLevel; }))
+    std::swap(either[0], either[1]);
   if (hint) {
-    for (const Paging paging : {Paging::kX64FourLevel, Paging::kX64FiveLevel}) {
+    for (const Paging paging : either) {
       if (auto found = attempt(hint->value, paging, "where the header says"))
         return std::move(*found);
     }
@@ -130,7 +136,7 @@ Result<FoundSpace> find_space(const Image& image, std::optional<PhysAddr> hint, 
     }
   }
   if (const auto stub = find_low_stub(memory)) {
-    for (const Paging paging : {Paging::kX64FourLevel, Paging::kX64FiveLevel}) {
+    for (const Paging paging : either) {
       auto found = attempt(stub->tables.value, paging, "the start block of other CPUs");
       if (!found) continue;
       found->entry = stub->entry;

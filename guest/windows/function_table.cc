@@ -82,20 +82,24 @@ Result<std::optional<Function>> chained_function(const AddressSpace& space, cons
   return std::optional(next);
 }
 
-std::uint32_t earliest_start(const AddressSpace& space, const PeImage& image, std::uint32_t rva) {
+bool may_be_named(const AddressSpace& space, const PeImage& image, std::uint32_t name_at,
+                  std::uint32_t rva) {
   const auto count = entries_up_to(space, image, rva);
-  if (!count || *count == 0) return 0;
+  if (!count || *count == 0) return true;
   const auto entry = entry_at(space, image, *count - 1);
-  if (!entry) return 0;
-  if (rva >= entry->end) return entry->end;
-  if (image.machine() == kMachineArm64) return entry->begin;
-  Function primary = *entry;
+  if (!entry) return true;
+  if (rva >= entry->end) return name_at >= entry->end;  // a leaf
+  if (name_at >= entry->begin) return true;
+  if (image.machine() == kMachineArm64) return false;
+  // A part of a function, perhaps far from it: then the name is that of its first part.
+  const auto found = find_function(space, image, rva);
+  Function primary = found && *found ? **found : *entry;
   for (int chain = 0; chain < kMaxChained; ++chain) {
     const auto next = chained_function(space, image, primary.info);
     if (!next || !*next) break;
     primary = **next;
   }
-  return primary.begin;
+  return name_at >= primary.begin && name_at < primary.end;
 }
 
 }  // namespace hvd::windows

@@ -19,9 +19,10 @@ struct Function {
 Result<std::optional<Function>> find_function(const AddressSpace& space, const PeImage& image,
                                               std::uint32_t rva);
 
-/// The lowest offset at which the function that holds `rva` can begin, as far as the table tells: a
-/// name of something before it is not the name of this function.
-std::uint32_t earliest_start(const AddressSpace& space, const PeImage& image, std::uint32_t rva);
+/// Whether what is called by a name and begins at `name_at`, at or before `rva`, can be the
+/// function that holds `rva`, as far as the table tells.
+bool may_be_named(const AddressSpace& space, const PeImage& image, std::uint32_t name_at,
+                  std::uint32_t rva);
 
 /// Of x64: where the UNWIND_INFO at `info` says that it goes on in that of the function it is a
 /// part of.

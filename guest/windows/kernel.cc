@@ -264,9 +264,11 @@ class KernelFinder {
       if (!cpu.arm64) cpu.arm64 = its;
       return;
     }
-    if (!its || out_.cpus_.empty()) return;
-    out_.cpus_.front().crashed = true;
-    out_.cpus_.front().arm64 = its;
+    const auto bare = std::find_if(out_.cpus_.begin(), out_.cpus_.end(),
+                                   [](const Cpu& cpu) { return !cpu.arm64; });
+    if (!its || bare == out_.cpus_.end()) return;
+    bare->crashed = true;
+    bare->arm64 = its;
   }
 
   std::optional<Arm64Registers> header_registers() const {

@@ -52,10 +52,10 @@ class Kernel {
   const FoundDebuggerData* debugger_data() const { return data_ ? &*data_ : nullptr; }
   /// Of a dump of Windows' own, or as the guest's driver prepared it; else null.
   const Header64* header() const { return header_ ? &*header_ : nullptr; }
-  /// Whether the image is a dump that Windows, or a program in its manner, wrote.
   bool is_arm64() const { return header_ && header_->machine == kMachineArm64; }
   /// Of systems whose page tables are at hand.
   std::optional<Paging> paging() const { return paging_; }
+  /// Whether the image is a dump that Windows, or a program in its manner, wrote.
   bool is_dump() const { return header_ && !header_from_driver_; }
   /// What was found how: pairs for people.
   const std::vector<std::pair<std::string, std::string>>& found() const { return found_; }

@@ -26,7 +26,7 @@ Place Symbolizer::at(VirtAddr at) const {
   if (behind == entry->second.begin()) return out;
   --behind;
   // What is not exported has no name, rather than another function's.
-  if (behind->first < earliest_start(space_, *out.module->pe, rva)) return out;
+  if (!may_be_named(space_, *out.module->pe, behind->first, rva)) return out;
   out.symbol = behind->second, out.offset = rva - behind->first;
   return out;
 }

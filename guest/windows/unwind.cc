@@ -99,6 +99,11 @@ Stack Unwinder::from_stack(VirtAddr kernel_stack) const {
   // KSWITCH_FRAME: home space for four registers, the IRQL, then rbp and the return address into
   // the function that switches.
   constexpr std::uint64_t kSavedRbp = 0x30, kReturn = 0x38;
+  if (!modules_.empty() && modules_.front().pe && modules_.front().pe->machine() != kMachineAmd64) {
+    stack.end_reason = "what a thread that waits leaves is known of x64 systems only";
+    scan(kernel_stack, stack);
+    return stack;
+  }
   const auto rbp = space_.read_u64(kernel_stack + kSavedRbp);
   const auto rip = space_.read_u64(kernel_stack + kReturn);
   if (!rbp || !rip || !module_at(modules_, VirtAddr{*rip})) {

@@ -2,6 +2,8 @@
 // the order that undoes them. A function of the usual form has its data packed in one word, from
 // which the codes follow.
 #include <algorithm>
+#include <cstring>
+#include <optional>
 #include <vector>
 
 #include "base/text.h"
@@ -14,7 +16,8 @@ namespace {
 constexpr unsigned kFp = 29, kLr = 30;
 // Unwind codes of one byte.
 constexpr std::uint8_t kSetFp = 0xe1, kNop = 0xe3, kEnd = 0xe4, kEndChained = 0xe5,
-                       kSaveNext = 0xe6, kMachineFrame = 0xe9, kSignReturn = 0xfc;
+                       kSaveNext = 0xe6, kTrapFrame = 0xe8, kMachineFrame = 0xe9, kNotACall = 0xec,
+                       kSignReturn = 0xfc;
 
 struct Epilog {
   std::uint32_t begin = 0;  // in instructions from the function's first
@@ -40,15 +43,24 @@ std::size_t size_of_code(std::uint8_t first) {
     case kEnd:
     case kEndChained:
     case kSaveNext:
-    case 0xe8:  // trap frame
+    case kTrapFrame:
     case kMachineFrame:
     case 0xea:  // context
     case 0xeb:  // EC context
-    case 0xec:  // clear unwound to call
-    case kSignReturn: return 1;
-    default: return 0;
+    case kNotACall:
+    case kSignReturn:
+    case 0xfd:
+    case 0xfe:
+    case 0xff: return 1;
+    default: break;
   }
+  // Reserved, for instructions that do nothing to be undone: of 2 bytes to 5.
+  if (first >= 0xf8 && first <= 0xfb) return first - 0xf6u;
+  return 0;
 }
+
+// What the kernel's own assembly marks stands for no instruction.
+bool is_mark(std::uint8_t code) { return code >= kTrapFrame && code <= kNotACall; }
 
 bool is_end(std::uint8_t code) { return code == kEnd || code == kEndChained; }
 
@@ -58,8 +70,8 @@ std::uint32_t instructions(const std::vector<std::uint8_t>& codes, std::size_t a
   while (at < codes.size() && !is_end(codes[at])) {
     const std::size_t size = size_of_code(codes[at]);
     if (size == 0) break;
+    count += is_mark(codes[at]) ? 0 : 1;
     at += size;
-    ++count;
   }
   return count;
 }
@@ -92,7 +104,9 @@ std::vector<std::uint8_t> packed_codes(std::uint32_t word, bool prolog) {
                       chain = word >> 21 & 3, frame = (word >> 23) * 16;
   const bool saves_lr = chain == 1, chained = chain >= 2;
   const std::uint32_t ints = reg_i * 8 + (saves_lr ? 8 : 0), floats = reg_f ? reg_f * 8 + 8 : 0;
-  const std::uint32_t saved = (ints + floats + home * 64 + 15) / 16 * 16;
+  // Without other registers the parameters' homes are among the locals.
+  const bool homes = home != 0 && ints + floats > 0;
+  const std::uint32_t saved = (ints + floats + (homes ? 64u : 0u) + 15) / 16 * 16;
   const std::uint32_t local = frame > saved ? frame - saved : 0;
   CodeWriter out;
   if (chained) {
@@ -111,16 +125,16 @@ std::vector<std::uint8_t> packed_codes(std::uint32_t word, bool prolog) {
   // The instruction that saves first also makes the room; z counts words of 8 bytes.
   const std::uint32_t room = saved / 8;
   const std::uint32_t float_count = reg_f ? reg_f + 1 : 0;
-  const bool ints_first = ints > 0, home_first = home && !ints_first && float_count == 0;
-  if (home && prolog)
-    for (int i = home_first ? 1 : 0; i < 4; ++i) out.one(kNop);
+  const bool ints_first = ints > 0;
+  if (homes && prolog)
+    for (int i = 0; i < 4; ++i) out.one(kNop);
   for (std::uint32_t i = (float_count + 1) / 2; i-- > 0;) {
     const bool pair = i * 2 + 1 < float_count, first = i == 0 && !ints_first;
     const std::uint32_t at = ints / 8 + i * 2;
     if (first) out.two((pair ? 0xda00u : 0xde00u) | (room - 1));
     else out.two(pair ? 0xd800u | i * 2 << 6 | at : 0xdc00u | i * 2 << 6 | at);
   }
-  if (home_first) out.allocate(saved);
+
   if (saves_lr && reg_i == 1) {
     out.two(0xd600);  // save_lrpair x19, lr at the bottom
     out.allocate(saved);
@@ -154,8 +168,10 @@ Unwinding unpack(const Function& function) {
   return out;
 }
 
+// `done`: instructions of the function that have run, when it stopped in it; only then an epilog
+// matters.
 Result<Unwinding> read_unwinding(const AddressSpace& space, const PeImage& image,
-                                 const Function& function) {
+                                 const Function& function, std::optional<std::uint32_t> done) {
   if ((function.info & 3) != 0) return unpack(function);
   Unwinding out;
   VirtAddr at = image.base() + function.info;
@@ -171,11 +187,17 @@ Result<Unwinding> read_unwinding(const AddressSpace& space, const PeImage& image
     epilogs = more & 0xffff, words = more >> 16 & 0xff;
   }
   if (!in_header) {
-    for (std::uint64_t i = 0; i < epilogs; ++i, at = at + 4) {
-      const std::uint64_t scope = HVD_TRY(space.read_u32(at));
-      out.epilogs.push_back(
-          {static_cast<std::uint32_t>(scope & 0x3ffff), static_cast<std::size_t>(scope >> 22)});
+    // In the order of their places: the last that begins at `done` or before is the one.
+    Bytes scopes;
+    if (done) scopes = HVD_TRY(space.read_bytes(at, static_cast<std::size_t>(epilogs * 4)));
+    for (std::size_t i = 0; i + 4 <= scopes.size(); i += 4) {
+      le32 word;
+      std::memcpy(&word, scopes.data() + i, sizeof word);
+      const std::uint32_t scope = word;
+      if ((scope & 0x3ffff) > *done) break;
+      out.epilogs = {{scope & 0x3ffff, scope >> 22}};
     }
+    at = at + epilogs * 4;
   }
   const Bytes codes = HVD_TRY(space.read_bytes(at, static_cast<std::size_t>(words * 4)));
   for (const std::byte code : codes) out.codes.push_back(std::to_integer<std::uint8_t>(code));
@@ -200,6 +222,8 @@ class Undoing {
   Undoing(const AddressSpace& space, Arm64Registers& registers) : space_(space), r_(registers) {}
 
   bool at_machine_frame() const { return machine_frame_; }
+  /// Whether the caller stopped where it is, rather than having called.
+  bool exact() const { return machine_frame_ || not_a_call_; }
 
   // The effect of one code; `code` has its bytes, and zeros behind them.
   Result<void> undo(const std::array<std::uint8_t, 4>& code) {
@@ -236,7 +260,15 @@ class Undoing {
       case kNop:
       case kEnd:
       case kEndChained:
-      case 0xec: break;
+      case 0xf8:
+      case 0xf9:
+      case 0xfa:
+      case 0xfb:
+      case 0xfd:
+      case 0xfe:
+      case 0xff: break;
+      case kNotACall: not_a_call_ = true; break;
+      case kTrapFrame: return undo_trap_frame();
       case kSaveNext: ++pending_; break;
       case 0xe7: HVD_TRY(undo_any_register(code)); break;
       case kMachineFrame:
@@ -246,10 +278,23 @@ class Undoing {
         break;
       case kSignReturn: r_.x[kLr] = without_signature(r_.x[kLr]); break;
       default:
-        return Error{
-            ErrorCode::kUnsupported,
-            "a trap's frame, whose layout no unwind data tell (code " + hex(code[0]) + ")"};
+        return Error{ErrorCode::kUnsupported,
+                     "a context on the stack (unwind code " + hex(code[0]) + ")"};
     }
+    return {};
+  }
+
+  // KTRAP_FRAME: what an exception saved of what it interrupted.
+  Result<void> undo_trap_frame() {
+    struct Frame {
+      unsigned char before[0x98];
+      le64 sp, x[19], lr, fp, pc;
+    };
+    static_assert(offsetof(Frame, pc) == 0x148);
+    const auto frame = HVD_TRY(space_.read<Frame>(VirtAddr{r_.sp}));
+    for (std::size_t i = 0; i < std::size(frame.x); ++i) r_.x[i] = frame.x[i];
+    r_.x[kFp] = frame.fp, r_.x[kLr] = frame.lr, r_.sp = frame.sp, r_.pc = frame.pc;
+    machine_frame_ = true;
     return {};
   }
 
@@ -263,6 +308,7 @@ class Undoing {
       if (pair && reg < kLr) r_.x[reg + 1] = HVD_TRY(space_.read_u64(VirtAddr{r_.sp} + at + 8));
     }
     if (moves) r_.sp += (step + std::uint64_t{1}) * 16;
+    pending_ = 0;
     return {};
   }
 
@@ -296,7 +342,7 @@ class Undoing {
   const AddressSpace& space_;
   Arm64Registers& r_;
   unsigned pending_ = 0;
-  bool machine_frame_ = false;
+  bool machine_frame_ = false, not_a_call_ = false;
 };
 
 // The codes to run from `at` on after `skip` instructions of theirs, whose effect is not there yet
@@ -310,7 +356,7 @@ Result<void> run(Undoing& undoing, const std::vector<std::uint8_t>& codes, std::
     std::array<std::uint8_t, 4> code{};
     std::copy_n(codes.begin() + static_cast<std::ptrdiff_t>(at), size, code.begin());
     at += size;
-    if (skip > 0 && !is_end(code[0])) {
+    if (skip > 0 && !is_end(code[0]) && !is_mark(code[0])) {
       --skip;
       continue;
     }
@@ -335,11 +381,12 @@ Result<bool> step(const AddressSpace& space, const PeImage& image, Arm64State& s
     state.exact = false;
     return true;
   }
-  const Unwinding unwinding = HVD_TRY(read_unwinding(space, image, *function));
+  const std::uint32_t done = (rva - function->begin) / 4;
+  const Unwinding unwinding = HVD_TRY(read_unwinding(
+      space, image, *function, state.exact ? std::optional(done) : std::optional<std::uint32_t>()));
   std::size_t code = 0;
   std::uint32_t skip = 0;
   if (state.exact) {
-    const std::uint32_t done = (rva - function->begin) / 4;
     const std::uint32_t prolog = unwinding.has_prolog ? instructions(unwinding.codes, 0) : 0;
     if (done < prolog) skip = prolog - done;
     for (const Epilog& epilog : unwinding.epilogs) {
@@ -351,8 +398,8 @@ Result<bool> step(const AddressSpace& space, const PeImage& image, Arm64State& s
   }
   Undoing undoing(space, registers);
   HVD_TRY(run(undoing, unwinding.codes, code, skip));
-  state.exact = undoing.at_machine_frame();
-  if (!state.exact) registers.pc = without_signature(registers.x[kLr]);
+  state.exact = undoing.exact();
+  if (!undoing.at_machine_frame()) registers.pc = without_signature(registers.x[kLr]);
   return true;
 }
 

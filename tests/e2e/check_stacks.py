@@ -105,11 +105,19 @@ def check_against_drgn(product: Product, compared: Comparison) -> None:
         compared.that(all(f["reliable"] for f in stack), f"{name}: all {len(stack)} frames are reliable")
 
 
+# What a kernel stack begins in, besides user mode.
+BEGINNINGS = ("ret_from_fork", "secondary_startup", "common_startup", "start_kernel", "entry_", "asm_")
+
+
 def _compare(stack: list[OURS], frames: list[Frame], whose: str, compared: Comparison) -> None:
     ours, theirs = _text(our_frames(stack)), _text(kernel_frames(frames))
-    if theirs and theirs[-1].startswith("__schedule@") and len(ours) > len(theirs):
-        # Nothing begins in __schedule().  Its frame is found by rbp, which drgn 0.0.22 loses where an NMI came in.
-        compared.note(f"drgn goes no further than __schedule(): {ours[len(theirs):]}")
+    # Nothing begins in __schedule(), whose frame is found by rbp, which drgn 0.0.22 loses where an NMI came in; nor in
+    # any other function that one interrupted, where it does not always find its way on in newer kernels' code.
+    interrupted = len(theirs) > 1 and theirs[-2].startswith("asm_exc_nmi@") and not theirs[-1].startswith(BEGINNINGS)
+    if theirs and (interrupted or theirs[-1].startswith("__schedule@")) and len(ours) > len(theirs):
+        compared.note(f"drgn goes no further than {theirs[-1]}: {ours[len(theirs):]}")
+        if interrupted:
+            compared.that(all(frame["reliable"] for frame in stack), f"stack of {whose}: none of it a guess")
         ours = ours[:len(theirs)]
     compared.equal(ours, theirs, f"stack of {whose}")
 

@@ -115,6 +115,9 @@ def _check_cpus(windows: Windows, compared: Comparison, guest: Any, with_symbols
         own = registers[cpu["id"]]
         ours = {name: int(value, 16) for name, value in cpu["registers"].items()}
         names = {"rfl": "rflags"}
+        # Of flat segments nobody keeps the base.
+        compared.equal({n for n in own if names.get(n, n) not in ours},
+                       {"cs_base", "ds_base", "es_base", "ss_base"} & set(own), f"CPU {cpu['id']}: registers not told")
         compared.equal({n: ours[names.get(n, n)] for n in own if names.get(n, n) in ours}, {n: v for n, v in own.items()
                        if names.get(n, n) in ours}, f"CPU {cpu['id']}: {len(own)} registers")
         thread = next(at for at, where in running.items() if where == cpu["id"])

@@ -143,6 +143,49 @@ TEST_F(Arm64Unwinding, FromAReturnAddress) {
   EXPECT_EQ(state.sp(), kStack.value);
 }
 
+// What exceptions leave on the stack, as the kernel's own assembly describes it: such codes are no
+// instructions, so the first one of the function is already behind its prolog.
+TEST_F(Arm64Unwinding, FramesOfExceptionsLeadToWhatTheyInterrupted) {
+  const Function unusual = functions()[8];
+  const auto describe = [&](std::uint32_t codes) {
+    // 17 words of code, one epilog at the end with the codes from the second on, one word of codes.
+    memory_.write(kImage + unusual.info, bytes_of(le32(17 | 1 << 21 | 1 << 22 | 1u << 27)));
+    memory_.write(kImage + unusual.info + 4, bytes_of(le32(codes)));
+  };
+  constexpr std::uint64_t kFrame = kStack.value - 0x400, kInterrupted = 0xfffff80180001234;
+  for (std::uint64_t at = 0; at < 0x150; at += 8) memory_.write_u64(kFrame + at, 0x1000 + at);
+  memory_.write_u64(kFrame + 0x98, kStack.value);
+  memory_.write_u64(kFrame + 0x148, kInterrupted);
+  Arm64State state;
+  state.registers = start_;
+  state.registers.sp = kFrame;
+  state.registers.pc = (kImage + unusual.begin + 4).value;
+  const Arm64State before = state;
+  describe(0xe3e3e4e8);  // trap frame, end
+  ASSERT_THAT(step(memory_, image_, state), Succeeds());
+  EXPECT_TRUE(state.exact);
+  EXPECT_EQ(state.registers.pc, kInterrupted);
+  EXPECT_EQ(state.sp(), kStack.value);
+  EXPECT_EQ(state.registers.x[18], 0x1000u + 0xa0 + 18 * 8);
+  EXPECT_EQ(state.registers.x[29], 0x1140u);
+  EXPECT_EQ(state.registers.x[30], 0x1138u);
+
+  state = before;
+  memory_.write_u64(kFrame, kStack.value);
+  memory_.write_u64(kFrame + 8, kInterrupted);
+  describe(0xe3e3e4e9);  // machine frame: the stack pointer, then where
+  ASSERT_THAT(step(memory_, image_, state), Succeeds());
+  EXPECT_TRUE(state.exact);
+  EXPECT_EQ(state.registers.pc, kInterrupted);
+  EXPECT_EQ(state.sp(), kStack.value);
+
+  state = before;
+  describe(0xe3e3e4ec);  // the caller did not call
+  ASSERT_THAT(step(memory_, image_, state), Succeeds());
+  EXPECT_TRUE(state.exact);
+  EXPECT_EQ(state.registers.pc, kCaller);
+}
+
 TEST_F(Arm64Unwinding, DamagedDataAreAnError) {
   const Function unusual = functions()[8];
   for (const std::uint32_t head : {0x000c0011u, 0xffffffffu}) {
