@@ -95,14 +95,19 @@ Result<void> prove(const VmcoreInfo& info, const Image& image) {
 
 Result<FoundVmcoreInfo> find_vmcoreinfo(const Image& image) {
   std::vector<std::string> rejected;
+  std::size_t rejected_notes = 0;
   std::size_t unheard = 0;  // whoever plants a thousand lies gets no thousand lines
   const auto judge = [&](std::string_view text,
                          const std::string& where) -> std::optional<FoundVmcoreInfo> {
     auto info = VmcoreInfo::parse(text);
     const auto proved = info ? prove(*info, image) : Result<void>(info.error());
     if (proved) {
-      return FoundVmcoreInfo{std::move(*info), std::string(text.substr(0, text.find('\0'))), where,
-                             rejected, std::nullopt};
+      return FoundVmcoreInfo{std::move(*info),
+                             std::string(text.substr(0, text.find('\0'))),
+                             where,
+                             rejected,
+                             rejected_notes,
+                             std::nullopt};
     }
     if (rejected.size() < kMaxReasons) rejected.push_back(where + ": " + proved.error().message);
     else ++unheard;
@@ -113,6 +118,7 @@ Result<FoundVmcoreInfo> find_vmcoreinfo(const Image& image) {
     if (auto found = judge(to_string(note.contents), "the VMCOREINFO note"))
       return std::move(*found);
   }
+  rejected_notes = rejected.size();
   // A crashed host's dump, a guest without the device: the kernel's own copy is still in its
   // memory. A guest that itself runs guests, or that rebooted by kexec, holds several.
   if (auto led = by_symbols(image)) {

@@ -17,7 +17,8 @@ struct FoundVmcoreInfo {
   VmcoreInfo info;
   std::string text;                   // as the kernel wrote it
   std::string where;                  // "the VMCOREINFO note", or "guest memory at 0x..."
-  std::vector<std::string> rejected;  // why other candidates were not believed
+  std::vector<std::string> rejected;  // why other candidates were not believed, notes first
+  std::size_t rejected_notes = 0;     // of them; memory may hold others, a host's its guests'
   std::optional<Kallsyms> symbols;    // when they led to it
 };
 

@@ -19,9 +19,8 @@ Result<std::unique_ptr<Kernel>> Kernel::open(const Image& image) {
   const PageTables tables(*image.memory, *found.info.page_table_root(), found.info.five_level());
   std::unique_ptr<Kernel> kernel(
       new Kernel(image, std::move(found), VirtualMemory(*image.memory, tables)));
-  for (const std::string& reason : kernel->found_.rejected) {
-    kernel->problems_.push_back("a VMCOREINFO was not believed: " + reason);
-  }
+  for (std::size_t i = 0; i < kernel->found_.rejected_notes; ++i)
+    kernel->problems_.push_back("a VMCOREINFO was not believed: " + kernel->found_.rejected[i]);
   if (auto done = kernel->load_symbols(); !done)
     kernel->problems_.push_back("no symbols: " + done.error().message);
   if (auto done = kernel->load_types(); !done)

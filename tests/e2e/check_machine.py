@@ -489,7 +489,9 @@ def check_inputs(folder: Path, keys: dict[str, Path], split: Split, compared: Co
             compared.that(mine[begin[0]:] == whole[begin[1]:], f"{kind}: the hypervisor's memory is the same")
         again.hypervisor.unlink()
         for ours, theirs in (pair for guest in GUESTS for pair in zip(again.of[guest], split.of[guest])):
-            compared.that(filecmp.cmp(ours, theirs, shallow=False), f"{kind}: {theirs.name} is the same")
+            # The raw file has what the core has, and gigabytes of holes.
+            if ours.suffix != ".raw":
+                compared.that(filecmp.cmp(ours, theirs, shallow=False), f"{kind}: {theirs.name} is the same")
             ours.unlink()
         dump.unlink()
         Path(words[0]).unlink()
@@ -604,7 +606,8 @@ def main() -> int:
     check_budget(folder, keys, split, compared)
     check_network(folder, keys, compared)
     check_patterns(facts, folder, keys, compared)
-    check_inputs(folder, keys, split, compared)
+    if facts["kernel"] == "6.1":  # how a file is read does not depend on the kernel in it
+        check_inputs(folder, keys, split, compared)
     check_referees(facts, folder, split, Kernel.find(facts["kernel"]), compared)
     return compared.verdict()
 
