@@ -272,6 +272,9 @@ class HostPages::Builder {
       const auto size = types_->size_of(type);
       if (member && size) linked.emplace_back(*member, *size);
     }
+    const auto signal = types_->member("task_struct", "signal");
+    const auto pids = types_->member("signal_struct", "pids");
+    const auto pid_size = types_->size_of("pid");
     const std::uint64_t task_size = HVD_TRY(types_->size_of("task_struct"));
     if (stack_size > (1u << 20) || out_.user_registers_ > 512)
       return Error{ErrorCode::kUnsupported, "kernel stacks have an unknown size"};
@@ -280,6 +283,13 @@ class HostPages::Builder {
       for (const auto& [member, size] : linked) {
         if (const auto at = kernel_.field(task.struct_at, member); at && *at != 0)
           keep(VirtAddr{*at}, size);
+      }
+      // Of its group and session too, whose first process may be gone.
+      const auto its_signal =
+          signal ? kernel_.field(task.struct_at, *signal) : Result<std::uint64_t>(0);
+      for (std::uint64_t i = 0; pids && pid_size && its_signal && i < pids->elements; ++i) {
+        const auto at = kernel_.memory().read_u64(VirtAddr{*its_signal} + pids->offset + i * 8);
+        if (at && *at != 0) keep(VirtAddr{*at}, *pid_size);
       }
       keep(task.struct_at, std::min(task_size, out_.fpu_at_));
       if (!task.has_stack) continue;

@@ -475,6 +475,7 @@ def check_inputs(folder: Path, keys: dict[str, Path], split: Split, compared: Co
     inputs: dict[str, list[str | Path]] = {".hvd": [wholly, "--partition", "host", "--identity", keys["alpha"]]}
     if shutil.which("makedumpfile"):
         compressed = folder / "host.kdump"
+        compressed.unlink(missing_ok=True)
         subprocess.run(["makedumpfile", "-l", "-d", "0", folder / "vmcore", compressed], check=True, capture_output=True)
         inputs["kdump-compressed"] = [compressed]
     else:
