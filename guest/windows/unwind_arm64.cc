@@ -19,6 +19,9 @@ constexpr std::uint8_t kSetFp = 0xe1, kNop = 0xe3, kEnd = 0xe4, kEndChained = 0x
                        kSaveNext = 0xe6, kTrapFrame = 0xe8, kMachineFrame = 0xe9, kNotACall = 0xec,
                        kSignReturn = 0xfc;
 
+// The bytes of one code, and zeros behind them: at most 5, of a reserved one.
+using Code = std::array<std::uint8_t, 5>;
+
 struct Epilog {
   std::uint32_t begin = 0;  // in instructions from the function's first
   std::size_t code = 0;     // its first one in the codes
@@ -225,8 +228,8 @@ class Undoing {
   /// Whether the caller stopped where it is, rather than having called.
   bool exact() const { return machine_frame_ || not_a_call_; }
 
-  // The effect of one code; `code` has its bytes, and zeros behind them.
-  Result<void> undo(const std::array<std::uint8_t, 4>& code) {
+  // The effect of one code.
+  Result<void> undo(const Code& code) {
     const unsigned first = code[0], two = first << 8 | code[1];
     // Offsets and sizes count in words of 8 bytes; where the stack pointer moves, from 1 on.
     const auto words = [](unsigned count) { return std::uint64_t{count} * 8; };
@@ -250,7 +253,7 @@ class Undoing {
   }
 
  private:
-  Result<void> undo_special(const std::array<std::uint8_t, 4>& code) {
+  Result<void> undo_special(const Code& code) {
     switch (code[0]) {
       case 0xe0:
         r_.sp += (std::uint64_t{code[1]} << 16 | std::uint64_t{code[2]} << 8 | code[3]) * 16;
@@ -299,7 +302,7 @@ class Undoing {
   }
 
   // save_any_reg: 0pxrrrrr ffoooooo.
-  Result<void> undo_any_register(const std::array<std::uint8_t, 4>& code) {
+  Result<void> undo_any_register(const Code& code) {
     const bool pair = (code[1] & 0x40) != 0, moves = (code[1] & 0x20) != 0;
     const unsigned reg = code[1] & 31, file = code[2] >> 6, step = code[2] & 63;
     const std::uint64_t at = moves ? 0 : step * std::uint64_t{pair || file == 2 ? 16u : 8u};
@@ -353,7 +356,7 @@ Result<void> run(Undoing& undoing, const std::vector<std::uint8_t>& codes, std::
     const std::size_t size = size_of_code(codes[at]);
     if (size == 0 || at + size > codes.size())
       return Error{ErrorCode::kCorrupt, "an unknown unwind code " + hex(codes[at])};
-    std::array<std::uint8_t, 4> code{};
+    Code code{};
     std::copy_n(codes.begin() + static_cast<std::ptrdiff_t>(at), size, code.begin());
     at += size;
     if (skip > 0 && !is_end(code[0]) && !is_mark(code[0])) {
