@@ -75,14 +75,8 @@ Result<std::unique_ptr<Opened>> open(const AnalyzeOptions& options) {
 ExitCode tell_problems(const Opened& opened) {
   for (const std::string& problem : opened.image().problems)
     std::fprintf(stderr, "%s\n", printable(problem).c_str());
-  const auto& problems = opened.guest.linux_os ? opened.guest.linux_os->problems()
-                                               : opened.guest.windows_os->problems();
-  for (const std::string& problem : problems)
+  for (const std::string& problem : opened.guest.problems())
     std::fprintf(stderr, "%s\n", printable(problem).c_str());
-  if (opened.guest.windows_os) {
-    for (const std::string& problem : opened.guest.windows_os->symbol_problems())
-      std::fprintf(stderr, "%s\n", printable(problem).c_str());
-  }
   return opened.image().problems.empty() && opened.dump.complete ? ExitCode::kDone
                                                                  : ExitCode::kDamaged;
 }
@@ -100,8 +94,7 @@ Result<VirtAddr> parse_address(const std::string& text, const Opened& opened) {
     if (error == std::errc{} && end == text.data() + text.size()) return VirtAddr{value};
     return Error{ErrorCode::kInvalidArgument, text + " is not an address"};
   }
-  return opened.guest.linux_os ? opened.guest.linux_os->kernel().symbol(text)
-                               : opened.guest.windows_os->kernel().symbol(text);
+  return opened.guest.symbol(text);
 }
 
 std::string hex_dump(std::uint64_t address, ByteView bytes) {
@@ -152,24 +145,11 @@ CommandOutcome run_log(const AnalyzeOptions& options) {
   return tell_problems(*opened);
 }
 
-namespace {
-
-json cpus_of(const Opened& opened) {
-  return opened.guest.linux_os ? cpus_json(*opened.guest.linux_os)
-                               : opened.guest.windows_os->cpus_json();
-}
-json tasks_of(const Opened& opened, std::optional<std::int64_t> only_pid) {
-  return opened.guest.linux_os ? tasks_json(*opened.guest.linux_os, only_pid)
-                               : opened.guest.windows_os->tasks_json(only_pid);
-}
-
-}  // namespace
-
 CommandOutcome run_bt(const AnalyzeOptions& options) {
   const auto opened = HVD_TRY(open(options));
   const bool tasks = options.pid >= 0 || options.all;
   const std::optional<std::int64_t> pid = options.all ? std::nullopt : std::optional(options.pid);
-  const json chosen = tasks ? tasks_of(*opened, pid) : cpus_of(*opened);
+  const json chosen = tasks ? opened->guest.tasks_json(pid) : opened->guest.cpus_json();
   if (chosen.empty())
     return Error{ErrorCode::kNotFound, "there is no task with pid " + std::to_string(options.pid)};
   if (options.json) {
@@ -193,7 +173,7 @@ CommandOutcome run_bt(const AnalyzeOptions& options) {
 
 CommandOutcome run_ps(const AnalyzeOptions& options) {
   const auto opened = HVD_TRY(open(options));
-  const json tasks = tasks_of(*opened, std::nullopt);
+  const json tasks = opened->guest.tasks_json(std::nullopt);
   if (options.json) print_json(tasks);
   else print(tasks_text(tasks));
   return tell_problems(*opened);
@@ -201,8 +181,7 @@ CommandOutcome run_ps(const AnalyzeOptions& options) {
 
 CommandOutcome run_modules(const AnalyzeOptions& options) {
   const auto opened = HVD_TRY(open(options));
-  const json modules = opened->guest.linux_os ? modules_json(*opened->guest.linux_os)
-                                              : opened->guest.windows_os->modules_json();
+  const json modules = opened->guest.modules_json();
   if (options.json) print_json(modules);
   else print(modules_text(modules));
   return tell_problems(*opened);
@@ -215,9 +194,7 @@ CommandOutcome run_read(const AnalyzeOptions& options) {
   const VirtAddr at = HVD_TRY(parse_address(options.address, *opened));
   Bytes bytes(options.size);
   if (options.physical) HVD_TRY(opened->image().memory->read(PhysAddr{at.value}, bytes));
-  else if (opened->guest.linux_os)
-    HVD_TRY(opened->guest.linux_os->kernel().memory().read(at, bytes));
-  else HVD_TRY(opened->guest.windows_os->kernel().space().read(at, bytes));
+  else HVD_TRY(opened->guest.read(at, bytes));
   if (options.json) print_json({{"address", hex(at.value)}, {"bytes", hex_bytes(bytes)}});
   else print(hex_dump(at.value, bytes));
   return tell_problems(*opened);

@@ -5,12 +5,43 @@
 namespace hvd {
 namespace {
 
+using nlohmann::json;
+
 bool has_linux_note(const Image& image) {
   const Bytes* note = note_of(image, "VMCOREINFO");
   return note && !to_string(*note).starts_with(windows::kHeaderSignature);
 }
 
 }  // namespace
+
+json Guest::cpus_json() const {
+  return linux_os ? hvd::cpus_json(*linux_os) : windows_os->cpus_json();
+}
+
+json Guest::tasks_json(std::optional<std::int64_t> only_id) const {
+  return linux_os ? hvd::tasks_json(*linux_os, only_id) : windows_os->tasks_json(only_id);
+}
+
+json Guest::modules_json() const {
+  return linux_os ? hvd::modules_json(*linux_os) : windows_os->modules_json();
+}
+
+std::vector<std::string> Guest::problems() const {
+  if (linux_os) return linux_os->problems();
+  std::vector<std::string> out = windows_os->problems();
+  const auto& symbols = windows_os->symbol_problems();
+  out.insert(out.end(), symbols.begin(), symbols.end());
+  return out;
+}
+
+Result<VirtAddr> Guest::symbol(const std::string& name) const {
+  return linux_os ? linux_os->kernel().symbol(name) : windows_os->kernel().symbol(name);
+}
+
+Result<void> Guest::read(VirtAddr at, MutableBytes out) const {
+  if (linux_os) return linux_os->kernel().memory().read(at, out);
+  return windows_os->kernel().space().read(at, out);
+}
 
 Result<Guest> open_guest(const Image& image, const std::vector<std::string>& symbols) {
   Guest guest;

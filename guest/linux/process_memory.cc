@@ -13,6 +13,19 @@ namespace {
 constexpr std::uint64_t kProtNone = 1u << 8;
 constexpr std::uint64_t kAddressMask = 0x000ffffffffff000;
 
+struct PageCache {
+  VirtAddr at;       // struct address_space
+  VirtAddr entries;  // its xarray
+};
+
+// Of the file that is mapped there.
+Result<PageCache> page_cache_of(const Kernel& kernel, const Types& types, const VmArea& area) {
+  const Member mapping = HVD_TRY(types.member("file", "f_mapping"));
+  const Member entries = HVD_TRY(types.member("address_space", "i_pages"));
+  const VirtAddr at{HVD_TRY(kernel.field(area.file, mapping))};
+  return PageCache{at, at + entries.offset};
+}
+
 }  // namespace
 
 struct ProcessMemory::Runs {
@@ -127,40 +140,37 @@ Result<void> ProcessMemory::cached(const VmArea& area, VirtAddr from, std::uint6
   if (!pages_) return Error{ErrorCode::kNotFound, "the kernel's struct pages are not known"};
   const std::lock_guard lock(mutex_);
   const Types& types = *HVD_TRY(kernel_->need_types());
-  const Member mapping = HVD_TRY(types.member("file", "f_mapping"));
-  const Member entries = HVD_TRY(types.member("address_space", "i_pages"));
-  const VirtAddr cache{HVD_TRY(kernel_->field(area.file, mapping))};
+  const PageCache cache = HVD_TRY(page_cache_of(*kernel_, types, area));
   const std::uint64_t file_at = area.file_offset + (from - area.begin);
   const std::uint64_t first = file_at / kPageSize, count = size / kPageSize;
   // Shared memory that was never written to is zero; what a file holds is not known from here.
   const Member operations = HVD_TRY(types.member("address_space", "a_ops"));
-  const std::uint64_t kind = HVD_TRY(kernel_->field(cache, operations));
+  const std::uint64_t kind = HVD_TRY(kernel_->field(cache.at, operations));
   const auto shmem = kernel_->symbol("shmem_aops");
   const auto hole =
       shmem && shmem->value == kind ? ProcessRun::Kind::kZero : ProcessRun::Kind::kNowhere;
   Runs found;
   VirtAddr at = from;
   const auto place = [&](std::uint64_t index) { return from + (index - first) * kPageSize; };
-  HVD_TRY(walk_xarray(*kernel_, cache + entries.offset, first, first + count - 1, count,
-                      [&](const XarrayEntry& entry) {
-                        const std::uint64_t begin = std::max(entry.index, first);
-                        const std::uint64_t end =
-                            std::min(entry.index + entry.count, first + count);
-                        if (begin >= end || place(begin) < at) return true;
-                        found.add({at, place(begin) - at, hole, {}});
-                        const std::uint64_t bytes = (end - begin) * kPageSize;
-                        const auto number = pages_->number_of(VirtAddr{entry.value});
-                        if (entry.value & 1) {
-                          found.add({place(begin), bytes, ProcessRun::Kind::kSwappedOut, {}});
-                        } else if (number) {
-                          const PhysAddr phys{(*number + (begin - entry.head)) * kPageSize};
-                          found.add({place(begin), bytes, ProcessRun::Kind::kInMemory, phys});
-                        } else {
-                          found.add({place(begin), bytes, ProcessRun::Kind::kNowhere, {}});
-                        }
-                        at = place(end);
-                        return true;
-                      }));
+  HVD_TRY(walk_xarray(
+      *kernel_, cache.entries, first, first + count - 1, count, [&](const XarrayEntry& entry) {
+        const std::uint64_t begin = std::max(entry.index, first);
+        const std::uint64_t end = std::min(entry.index + entry.count, first + count);
+        if (begin >= end || place(begin) < at) return true;
+        found.add({at, place(begin) - at, hole, {}});
+        const std::uint64_t bytes = (end - begin) * kPageSize;
+        const auto number = pages_->number_of(VirtAddr{entry.value});
+        if (entry.value & 1) {
+          found.add({place(begin), bytes, ProcessRun::Kind::kSwappedOut, {}});
+        } else if (number) {
+          const PhysAddr phys{(*number + (begin - entry.head)) * kPageSize};
+          found.add({place(begin), bytes, ProcessRun::Kind::kInMemory, phys});
+        } else {
+          found.add({place(begin), bytes, ProcessRun::Kind::kNowhere, {}});
+        }
+        at = place(end);
+        return true;
+      }));
   found.add({at, from + size - at, hole, {}});
   for (const ProcessRun& run : found.out) out.add(run);
   return {};
@@ -174,12 +184,10 @@ Result<void> ProcessMemory::huge(const VmArea& area, VirtAddr from, std::uint64_
   if (!pages_) return Error{ErrorCode::kNotFound, "the kernel's struct pages are not known"};
   const std::lock_guard lock(mutex_);
   const Types& types = *HVD_TRY(kernel_->need_types());
-  const Member mapping = HVD_TRY(types.member("file", "f_mapping"));
-  const Member entries = HVD_TRY(types.member("address_space", "i_pages"));
   const Member host = HVD_TRY(types.member("address_space", "host"));
   const Member block_bits = HVD_TRY(types.member("inode", "i_blkbits"));
-  const VirtAddr cache{HVD_TRY(kernel_->field(area.file, mapping))};
-  const VirtAddr inode{HVD_TRY(kernel_->field(cache, host))};
+  const PageCache cache = HVD_TRY(page_cache_of(*kernel_, types, area));
+  const VirtAddr inode{HVD_TRY(kernel_->field(cache.at, host))};
   const std::uint64_t bits = HVD_TRY(kernel_->field(inode, block_bits));
   constexpr std::uint64_t kLeastBits = 16, kMostBits = 34;
   if (bits < kLeastBits || bits > kMostBits)
@@ -188,12 +196,10 @@ Result<void> ProcessMemory::huge(const VmArea& area, VirtAddr from, std::uint64_
   // The struct page of the entry that begins at `index` and is for it alone, or for more; or 0.
   const auto entry_at = [&](std::uint64_t index, bool alone) -> Result<std::uint64_t> {
     std::uint64_t value = 0;
-    HVD_TRY(walk_xarray(*kernel_, cache + entries.offset, index, index, 1,
-                        [&](const XarrayEntry& entry) {
-                          if (entry.head == index && (entry.count == 1) == alone)
-                            value = entry.value;
-                          return false;
-                        }));
+    HVD_TRY(walk_xarray(*kernel_, cache.entries, index, index, 1, [&](const XarrayEntry& entry) {
+      if (entry.head == index && (entry.count == 1) == alone) value = entry.value;
+      return false;
+    }));
     return value;
   };
   Runs found;
