@@ -80,7 +80,11 @@ Result<void> capture(CaptureSession& session, const Host& host) {
   };
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return priority(a) > priority(b); });
-  for (const std::size_t i : order) HVD_TRY(write_tenant(session, **kernel, machines[i], names[i]));
+  if (!machines.empty()) {
+    const auto kvm = HVD_TRY(KvmTypes::open(**kernel, modules));
+    for (const std::size_t i : order)
+      HVD_TRY(write_tenant(session, **kernel, *kvm, machines[i], names[i]));
+  }
   return write_host_user(session, **kernel, vmms);
 }
 

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/byte_writer.h"
 #include "base/text.h"
 #include "capture/guest_pages.h"
 #include "capture/memory_pages.h"
 #include "capture/process_partition.h"
 #include "capture/qemu_guest.h"
+#include "guest/linux/kvm_state.h"
 #include "guest/linux/vm_memory.h"
 
 namespace hvd {
@@ -66,6 +68,26 @@ std::vector<MemorySlot> private_memory(const ProcessMemory& vmm,
   return out;
 }
 
+// What KVM had of the guest, as notes: it is the tenant's, and nobody else gets it.
+std::vector<Note> state_of(const Kernel& host, const KvmTypes& types, const VirtualMachine& machine,
+                           std::vector<std::string>& problems) {
+  std::vector<Note> out;
+  const auto parts = read_kvm_state(host, types, machine);
+  if (!parts) problems.push_back("what KVM had of it: " + parts.error().message);
+  for (const KvmState& part : parts ? *parts : std::vector<KvmState>()) {
+    const auto bytes = host.memory().read_bytes(part.at.begin, part.at.size);
+    if (!bytes) {
+      problems.push_back("what KVM had of vCPU " + std::to_string(part.cpu) + ": " +
+                         bytes.error().message);
+      continue;
+    }
+    ByteWriter note;
+    note.u32(part.cpu).u32(0).put(*bytes);
+    out.push_back({format::kKvmNote, static_cast<std::uint32_t>(part.what), note.take()});
+  }
+  return out;
+}
+
 json facts_of(const VirtualMachine& machine, const VmMemory& ram, const VmMemory& vmm) {
   json ranges = json::array(), threads = json::array();
   for (const PhysRange& range : ram.ranges())
@@ -94,7 +116,7 @@ std::string tenant_name(const VirtualMachine& machine) {
   return machine.name.empty() ? "pid-" + std::to_string(machine.pid) : machine.name;
 }
 
-Result<void> write_tenant(CaptureSession& session, const Kernel& host,
+Result<void> write_tenant(CaptureSession& session, const Kernel& host, const KvmTypes& kvm,
                           const VirtualMachine& machine, const std::string& name) {
   const PartitionPolicy policy = session.policy().for_guest(name, machine.uuid);
   const auto not_written = [&](PartitionState state, const std::string& reason) {
@@ -118,6 +140,8 @@ Result<void> write_tenant(CaptureSession& session, const Kernel& host,
   const auto pages = GuestPages::open(allowed, registers, {}, policy.level, true);
   if (const auto short_of = pages->shortfall(policy.level)) problems.push_back(*short_of);
 
+  const std::vector<Note> state = state_of(host, kvm, machine, problems);
+
   auto partition = session.begin(name, Role::kGuest, policy);
   // A recipient that nothing can be sealed to, or no randomness: it is not written at all.
   if (!partition) return not_written(PartitionState::kFailed, partition.error().message);
@@ -126,6 +150,7 @@ Result<void> write_tenant(CaptureSession& session, const Kernel& host,
     tell_left_out(facts, *pages, policy);
     HVD_TRY((*partition)->facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
     if (const auto& note = pages->found_note()) HVD_TRY((*partition)->note(*note));
+    for (const Note& note : state) HVD_TRY((*partition)->note(note));
     for (const Registers& cpu : registers) HVD_TRY((*partition)->registers(cpu));
     Progress progress("Capturing " + printable(name),
                       total_size(ram->ranges()) + total_size(own.ranges()));

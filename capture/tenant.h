@@ -4,6 +4,7 @@
 
 #include "capture/session.h"
 #include "guest/linux/kvm.h"
+#include "guest/linux/kvm_types.h"
 
 namespace hvd {
 
@@ -17,6 +18,7 @@ std::string tenant_name(const linux_guest::VirtualMachine& machine);
 /// Writes it as the policy says: sealed, in the clear, stateless or not at all. An error ends the
 /// whole capture; what goes wrong with this VM alone is recorded.
 Result<void> write_tenant(CaptureSession& session, const linux_guest::Kernel& host,
+                          const linux_guest::KvmTypes& kvm,
                           const linux_guest::VirtualMachine& machine, const std::string& name);
 
 }  // namespace hvd

@@ -12,7 +12,7 @@ namespace hvd::format {
 // SPEC.md, "File header".
 inline constexpr std::array<unsigned char, 8> kFileMagic{0x89, 'H', 'V', 'D', 'U', 'M', 'P', '\n'};
 inline constexpr std::uint16_t kVersionMajor = 1;
-inline constexpr std::uint16_t kVersionMinor = 0;
+inline constexpr std::uint16_t kVersionMinor = 1;
 
 struct FileHeader {
   unsigned char magic[8];
@@ -188,6 +188,8 @@ struct Footer {
 static_assert(sizeof(Footer) == 128 && WireStruct<Footer>);
 inline constexpr std::size_t kFooterRecordBytes = sizeof(RecordHeader) + sizeof(Footer);
 
+/// Notes of what KVM had of a guest; their type is KvmState::What (SPEC.md, "NOTE").
+inline constexpr const char* kKvmNote = "HVDUMP-KVM";
 /// The note in which the partition of a dead host says what was kept, blanked and left out, as JSON
 /// (SPEC.md, "NOTE").
 inline constexpr const char* kLedgerNote = "HVDUMP";

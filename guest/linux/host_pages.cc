@@ -24,6 +24,12 @@ constexpr struct {
      "addresses of code and of stacks"},
     {"virtual-machines",
      "KVM's structures; everything is blanked but what VMs, vCPUs and memory slots there are"},
+    {"addresses-only",
+     "kernel memory that nothing says the use of, and objects that may hold anybody's data: all "
+     "but "
+     "addresses in the kernel is blanked (level full)"},
+    {"guest-state",
+     "what KVM has of guests: VMCB or VMCS, FPU state, interrupt controller, kvm_run"},
     {"other-objects", "buffers, sockets, keys, inodes and others: may hold anybody's data"},
     {"processes", "anonymous memory, of VMs and of the host's processes"},
     {"page-cache", "contents of files, shared memory"},
@@ -41,6 +47,14 @@ std::vector<PhysRange>::const_iterator reaching(const std::vector<PhysRange>& ra
       [](std::uint64_t a, const PhysRange& r) { return a < r.begin.value + r.size; });
 }
 
+// Sorted ranges that do not overlap.
+bool is_in(const std::vector<ModuleRange>& ranges, VirtAddr at) {
+  const auto behind =
+      std::upper_bound(ranges.begin(), ranges.end(), at,
+                       [](VirtAddr a, const ModuleRange& range) { return a < range.begin; });
+  return behind != ranges.begin() && std::prev(behind)->contains(at);
+}
+
 bool is_ours(PageUse use) { return use == PageUse::kReserved || use == PageUse::kOther; }
 
 }  // namespace
@@ -53,6 +67,7 @@ std::string_view meaning_of(HostKind kind) {
 HostKind HostPages::kind_of(const PageFacts& facts) const {
   if (facts.poisoned) return HostKind::kPoisoned;
   switch (facts.use) {
+    case PageUse::kNone: return HostKind::kOther;
     case PageUse::kOffline: return HostKind::kPoisoned;
     case PageUse::kTable: return HostKind::kPageTables;
     case PageUse::kAnonymous: return HostKind::kProcesses;
@@ -60,10 +75,14 @@ HostKind HostPages::kind_of(const PageFacts& facts) const {
     case PageUse::kFree: return HostKind::kFree;
     case PageUse::kSlab: {
       const auto known = cache_kinds_.find(facts.cache.value);
-      return known == cache_kinds_.end() ? HostKind::kOtherObjects : known->second;
+      const HostKind kind = known == cache_kinds_.end() ? HostKind::kAddressesOnly : known->second;
+      if (kind != HostKind::kAddressesOnly || addresses_of_unknown_) return kind;
+      return HostKind::kOtherObjects;
     }
-    default: return HostKind::kOther;
+    case PageUse::kReserved:
+    case PageUse::kOther: break;
   }
+  return addresses_of_unknown_ ? HostKind::kAddressesOnly : HostKind::kOther;
 }
 
 std::vector<HostKind> HostPages::kinds(std::uint64_t first, std::size_t count) const {
@@ -92,6 +111,9 @@ std::vector<HostKind> HostPages::kinds(std::uint64_t first, std::size_t count) c
       if (!facts[i].poisoned && is_ours(facts[i].use) && !given_back) out[i] = kind;
     });
   }
+  each(HostKind::kGuestState, [&](std::size_t i) {
+    if (!is_kept(out[i]) || out[i] == HostKind::kAddressesOnly) out[i] = HostKind::kGuestState;
+  });
   // Known structures in pages that are otherwise left out.
   each(HostKind::kVirtualMachines, [&](std::size_t i) {
     const bool possible = out[i] == HostKind::kOtherObjects || out[i] == HostKind::kOther;
@@ -115,6 +137,8 @@ std::size_t HostPages::redact(std::uint64_t page, HostKind kind, MutableBytes by
       at = std::min(end, r->begin.value + r->size);
     }
     blank(at, end);
+  } else if (kind == HostKind::kAddressesOnly) {
+    blanked += redact_unknown(page, bytes);
   } else if (kind == HostKind::kTasks) {
     blanked += redact_tasks(page, bytes);
   } else if (kind == HostKind::kStacks) {
@@ -141,11 +165,31 @@ std::size_t HostPages::redact(std::uint64_t page, HostKind kind, MutableBytes by
 bool HostPages::is_address(std::uint64_t word) const {
   const VirtAddr value{word};
   const auto holds = [&](const ModuleRange& range) { return range.contains(value); };
-  if (std::any_of(code_.begin(), code_.end(), holds)) return true;
-  const auto behind =
-      std::upper_bound(stack_ranges_.begin(), stack_ranges_.end(), value,
-                       [](VirtAddr at, const ModuleRange& range) { return at < range.begin; });
-  return behind != stack_ranges_.begin() && holds(*std::prev(behind));
+  return std::any_of(code_.begin(), code_.end(), holds) || is_in(stack_ranges_, value);
+}
+
+std::size_t HostPages::redact_unknown(std::uint64_t page, MutableBytes bytes) const {
+  std::size_t blanked = 0;
+  const std::uint64_t begin = page * kPageSize, end = begin + kPageSize;
+  const auto blank = [&](std::uint64_t from, std::uint64_t to) {
+    for (std::uint64_t at = from; at < to;) {
+      const std::uint64_t next = std::min(to, at / 8 * 8 + 8);
+      le64 word{};
+      std::memcpy(&word, bytes.data() + (at / 8 * 8 - begin), sizeof word);
+      if (word != 0 && !is_in(kernel_, VirtAddr{word})) {
+        std::memset(bytes.data() + (at - begin), 0, next - at);
+        blanked += next - at;
+      }
+      at = next;
+    }
+  };
+  std::uint64_t at = begin;
+  for (auto r = reaching(kept_bytes_, begin); r != kept_bytes_.end() && r->begin.value < end; ++r) {
+    blank(at, std::max(at, r->begin.value));
+    at = std::min(end, r->begin.value + r->size);
+  }
+  blank(at, end);
+  return blanked;
 }
 
 std::size_t HostPages::redact_tasks(std::uint64_t page, MutableBytes bytes) const {

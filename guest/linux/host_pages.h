@@ -3,7 +3,9 @@
 //
 // An allow-list: a page is kept only where something says what it is and that this holds no data of
 // a tenant or of another process. Everything else is left out, so that what this code does not know
-// cannot leak. host_survey.cc asks the kernel where its structures are.
+// cannot leak. Level full keeps every page of the kernel's but for a deny-list; of those that may
+// hold anybody's data only what is an address in the kernel, so that lists and trees can be walked.
+// host_survey.cc asks the kernel where its structures are.
 #pragma once
 
 #include <array>
@@ -32,7 +34,9 @@ enum class HostKind : std::uint8_t {
   kStacks,           // kernel stacks without what is stale and without user registers; of VMMs only
                      // addresses in the kernel and in the stack
   kVirtualMachines,  // of KVM's structures only what says which VM, vCPU and memory there are
+  kAddressesOnly,    // level full: of what may hold anybody's data only addresses in the kernel
   // left out
+  kGuestState,    // what KVM has of guests in pages of its own: VMCB, FPU state, kvm_run ...
   kOtherObjects,  // buffers, sockets, keys, inodes: may hold anybody's data
   kProcesses,     // anonymous memory
   kPageCache,
@@ -45,14 +49,14 @@ inline constexpr std::size_t kHostKindCount = static_cast<std::size_t>(HostKind:
 std::string_view name_of(HostKind kind);
 /// One line on what the kind is and why it is kept or left out.
 std::string_view meaning_of(HostKind kind);
-inline bool is_kept(HostKind kind) { return kind <= HostKind::kVirtualMachines; }
+inline bool is_kept(HostKind kind) { return kind <= HostKind::kAddressesOnly; }
 inline bool is_redacted(HostKind kind) {
-  return kind >= HostKind::kTasks && kind <= HostKind::kVirtualMachines;
+  return kind >= HostKind::kTasks && kind <= HostKind::kAddressesOnly;
 }
 
 enum class HostDetail {
   kSecure,  // object caches on the allow-list
-  kFull,    // every object cache that is not known to hold others' data
+  kFull,    // every page of the kernel's but for a deny-list
 };
 
 class HostPages {
@@ -86,6 +90,7 @@ class HostPages {
   HostKind kind_of(const PageFacts& facts) const;
   std::size_t redact_tasks(std::uint64_t page, MutableBytes bytes) const;
   std::size_t redact_stack(const StackPage& stack, MutableBytes bytes) const;
+  std::size_t redact_unknown(std::uint64_t page, MutableBytes bytes) const;
   bool is_address(std::uint64_t word) const;
 
   PageStructs pages_;
@@ -95,12 +100,14 @@ class HostPages {
   // By kind, the ranges that lead to it; of kImage, kPerCpu, kMemoryMap and kLog only where the
   // page is the kernel's by its struct page as well.
   std::array<std::vector<PhysRange>, kHostKindCount> ranges_;
-  std::vector<PhysRange> kept_bytes_;      // in pages of kVirtualMachines
+  std::vector<PhysRange> kept_bytes_;      // in pages of kVirtualMachines and kAddressesOnly
   std::vector<PhysRange> secret_;          // bytes to blank wherever they are: bounce buffers, keys
   std::vector<PhysRange> addresses_only_;  // as secret_, but for addresses of code and of stacks
   std::vector<StackPage> stacks_;          // by page
   std::vector<ModuleRange> stack_ranges_;  // where the stacks of tasks are, by address
   std::vector<ModuleRange> code_;          // where return addresses lead
+  std::vector<ModuleRange> kernel_;        // where pointers of the kernel's lead, by address
+  bool addresses_of_unknown_ = false;      // kAddressesOnly rather than leaving out
   std::uint64_t user_registers_ = 0;       // size of struct pt_regs
   std::uint64_t fpu_at_ = 0;               // in task_struct; what follows is FPU state
 };

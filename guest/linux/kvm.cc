@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "guest/linux/kvm_registers.h"
+#include "guest/linux/kvm_types.h"
 #include "guest/linux/list_walk.h"
 #include "guest/linux/xarray.h"
 
@@ -31,9 +32,9 @@ std::string option_value(const std::vector<std::string>& arguments, const std::s
 
 class Reader {
  public:
-  /// `vendor`: the types of kvm_amd, or null.
-  Reader(const Kernel& kernel, const Types& types, const VcpuLayout& vcpus, const Types* vendor)
-      : kernel_(kernel), types_(types), vcpus_(vcpus), vendor_(vendor) {}
+  /// `amd`: the types of kvm_amd, or null.
+  Reader(const Kernel& kernel, const Types& types, const VcpuLayout& vcpus, const Types* amd)
+      : kernel_(kernel), types_(types), vcpus_(vcpus), amd_(amd) {}
 
   Result<VirtualMachine> machine(VirtAddr at, std::vector<std::string>& problems) const {
     VirtualMachine out;
@@ -144,10 +145,10 @@ class Reader {
   // struct kvm_svm has the struct kvm in it, and what is known of SEV beside it; with neither there
   // is no SEV.
   Result<void> encryption(VirtAddr kvm, bool& out) const {
-    if (!vendor_) return {};
-    const auto within = vendor_->member("kvm_svm", "kvm");
-    const auto info = vendor_->member("kvm_svm", "sev_info");
-    const auto active = vendor_->member("kvm_sev_info", "active");
+    if (!amd_) return {};
+    const auto within = amd_->member("kvm_svm", "kvm");
+    const auto info = amd_->member("kvm_svm", "sev_info");
+    const auto active = amd_->member("kvm_sev_info", "active");
     if (!within || !info || !active) return {};
     const VirtAddr at = kvm - within->offset + info->offset;
     out = HVD_TRY(kernel_.field(at, *active)) != 0;
@@ -160,7 +161,7 @@ class Reader {
   const Kernel& kernel_;
   const Types& types_;
   const VcpuLayout& vcpus_;
-  const Types* const vendor_;
+  const Types* const amd_;
 };
 
 }  // namespace
@@ -169,29 +170,13 @@ std::vector<VirtualMachine> read_virtual_machines(const Kernel& kernel,
                                                   const std::vector<Module>& modules,
                                                   std::vector<std::string>& problems) {
   std::vector<VirtualMachine> machines;
-  const Module* kvm = module_named(modules, "kvm");
-  if (!kvm) {
-    // With KVM in the kernel itself a host would look like one without VMs, and theirs like memory
-    // of any process.
-    if (kernel.symbol("vm_list"))
-      problems.emplace_back(
-          "virtual machines: KVM is built into this kernel, which is not supported");
-    return machines;
-  }
   const auto read_all = [&]() -> Result<void> {
-    const std::vector<ModuleSymbol> symbols = read_module_symbols(kernel, *kvm);
-    const auto head = std::find_if(symbols.begin(), symbols.end(),
-                                   [](const ModuleSymbol& s) { return s.name == "vm_list"; });
-    if (head == symbols.end())
-      return Error{ErrorCode::kNotFound, "module kvm has no symbol vm_list"};
-    const Types types = HVD_TRY(read_module_types(kernel, *kvm));
-    std::optional<Types> vendor;
-    if (const Module* amd = module_named(modules, "kvm_amd"))
-      vendor = HVD_TRY(read_module_types(kernel, *amd));
-    const auto vcpus = HVD_TRY(VcpuLayout::from(kernel, types, vendor ? &*vendor : nullptr));
-    const Member list = HVD_TRY(types.member("kvm", "vm_list"));
-    const Reader reader(kernel, types, vcpus, vendor ? &*vendor : nullptr);
-    return walk_list(kernel.memory(), head->address, kMaxMachines, [&](VirtAddr node) {
+    const auto kvm = HVD_TRY(KvmTypes::open(kernel, modules));
+    if (!kvm) return {};
+    const auto vcpus = HVD_TRY(VcpuLayout::from(kernel, kvm->kvm(), kvm->amd()));
+    const Member list = HVD_TRY(kvm->kvm().member("kvm", "vm_list"));
+    const Reader reader(kernel, kvm->kvm(), vcpus, kvm->amd());
+    return walk_list(kernel.memory(), kvm->vm_list(), kMaxMachines, [&](VirtAddr node) {
       auto machine = reader.machine(node - list.offset, problems);
       if (machine) machines.push_back(std::move(*machine));
       else

@@ -1,8 +1,9 @@
 // The virtual machines of a KVM host, out of the host's memory alone (include/linux/kvm_host.h,
 // arch/x86/include/asm/kvm_host.h, arch/x86/include/asm/svm.h).
 //
-// `vm_list` and the structures are the kvm module's, known by its own symbols and BTF; what the CPU
-// itself saves of an AMD guest is in the VMCB, which kvm_amd's BTF describes.
+// `vm_list` and the structures are known by the symbols and BTF of the modules of KVM, or of the
+// kernel when it is built in; what the CPU itself saves of an AMD guest is in the VMCB, which
+// kvm_amd's BTF describes.
 #pragma once
 
 #include <optional>
@@ -42,7 +43,7 @@ struct VirtualMachine {
   std::vector<VirtualCpu> cpus;
 };
 
-/// All of `vm_list`; none when no kvm module is loaded. Damage is told in `problems`; what was read
+/// All of `vm_list`; none when the kernel has no KVM. Damage is told in `problems`; what was read
 /// stays.
 std::vector<VirtualMachine> read_virtual_machines(const Kernel& kernel,
                                                   const std::vector<Module>& modules,

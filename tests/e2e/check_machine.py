@@ -46,6 +46,23 @@ print(json.dumps({'line': line, 'stacks': {t.pid.value_(): frames(t) for t in fo
 """
 
 
+# Lists of structures that the kernel has by kmalloc.
+WALK = """
+import json, sys, drgn
+from drgn.helpers.linux.list import list_for_each_entry
+prog = drgn.Program()
+prog.set_core_dump(sys.argv[1])
+try: prog.load_debug_info(sys.argv[2:])
+except drgn.MissingDebugInfoError: pass
+found = {}
+for head, type, member, pointer in (('super_blocks', 'super_block', 's_list', 's_op'),
+                                    ('workqueues', 'workqueue_struct', 'list', 'dfl_pwq')):
+    found[head] = [(each.value_(), getattr(each, pointer).value_())
+                   for each in list_for_each_entry('struct ' + type, prog[head].address_of_(), member)]
+print(json.dumps(found))
+"""
+
+
 def recipients_of(keys: dict[str, Path]) -> dict[str, str]:
     """As the key files' comments name them."""
     return {name: re.findall(r"age1[0-9a-z]+", path.read_text())[0] for name, path in keys.items()}
@@ -71,6 +88,7 @@ def secrets_of(facts: dict[str, Any]) -> list[tuple[str, str, bytes]]:
     found = []
     for owner, canary in facts["canaries"].items():
         found += [(owner, "environment", canary["env"].encode()), (owner, "file", canary["file"].encode()),
+                  (owner, "kernel", canary["kernel"].encode()),
                   (owner, "register", canary["register"].to_bytes(8, "little"))]
     for owner, more in facts["more"].items():
         found += [(owner, what, text.encode()) for what, text in more.items()]
@@ -219,6 +237,7 @@ def check_policies(facts: dict[str, Any], folder: Path, keys: dict[str, Path], c
     run("hvdump-capture", "machine", vmcore, "--policy", policy, "-o", full)
     split = Split(folder, full, "full", keys)
     check_leaks(facts, split, "level full", compared)
+    check_full(folder, full, keys["alpha"], split, Kernel.find(facts["kernel"]), compared)
     for path in (full, split.hypervisor, *split.of["alpha"], *split.of["beta"]):
         path.unlink()
     other = folder / "other.hvd"
@@ -229,6 +248,28 @@ def check_policies(facts: dict[str, Any], folder: Path, keys: dict[str, Path], c
     compared.that("beta: no recipient" in said, f"why beta was not written: {said.strip()}")
     compared.equal(contained(other, secrets_of(facts)), set(), "secrets in that dump")
     other.unlink()
+
+
+def check_full(folder: Path, dump: Path, key: Path, split: Split, kernel: Kernel, compared: Comparison) -> None:
+    """Every page of the kernel's is there but for a deny-list, if only by the addresses in it."""
+    kinds = {k["kind"]: k for k in run_json("hvdump-extract", "ledger", dump, "--identity", key, "--json")["kinds"]}
+    left = {kind for kind, said in kinds.items() if said["done"] == "left-out"}
+    compared.equal(left - {"processes", "page-cache", "free", "poisoned", "other-objects", "guest-state", "other"}, set(),
+                   "level full: kinds that are left out")
+    pages = {kind: kinds.get(kind, {}).get("pages", 0) for kind in ("addresses-only", "guest-state", "other")}
+    # What is left of `other` has no struct page.
+    compared.that(pages["addresses-only"] > 1000 and pages["guest-state"] >= 4 * 6 and pages["other"] < 1000,
+                  f"level full: pages of some kinds: {pages}")
+    if not kernel.has_debug_info:
+        return
+
+    def walked(core: Path) -> Any:
+        done = subprocess.run(["/usr/bin/python3", "-c", WALK, core, kernel.vmlinux], capture_output=True, text=True,
+                              timeout=300)
+        return json.loads(done.stdout) if done.returncode == 0 else done.stderr[-500:]
+    raw = walked(folder / "vmcore")
+    compared.that(isinstance(raw, dict) and all(len(found) > 5 for found in raw.values()), "lists in the vmcore", raw)
+    compared.equal(walked(split.hypervisor), raw, "level full: lists that drgn walks")
 
 
 def check_levels(facts: dict[str, Any], folder: Path, keys: dict[str, Path], split: Split,

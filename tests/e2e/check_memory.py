@@ -109,6 +109,7 @@ def needles(product: Product) -> dict[str, list[bytes]]:
     canaries = product.facts["canaries"]
     register = canaries["register"]
     return {"environment": [canaries["env"].encode()], "file": [canaries["file"].encode()],
+            "kernel": [canaries["kernel"].encode()],
             "register": [register.to_bytes(8, "little"), register.to_bytes(8, "big"), f"{register:x}".encode()]}
 
 
@@ -150,7 +151,7 @@ def check_canaries(product: Product, compared: Comparison) -> None:
 
 def _present(product: Product, compared: Comparison, raw: Path, elf: Path, how: str) -> None:
     found = {what: forms for what, forms in needles(product).items()}
-    for what in ("environment", "file"):
+    for what in ("environment", "file", "kernel"):
         compared.that(find(raw, found[what][0]) >= 0, f"{what} canary in the {how} memory")
     # In the core's notes while the process runs, else in memory, saved by the interrupt.
     binary = found["register"][0]

@@ -39,16 +39,17 @@ class Canaries:
     env: str
     file: str
     register: int
+    kernel: str
 
     @staticmethod
     def new() -> Canaries:
         # The top byte differs from 0 and 0xff, as no address in the guest is like that.
         return Canaries(f"hvd-env-{secrets.token_hex(16)}", f"hvd-file-{secrets.token_hex(16)}",
-                        0x5A << 56 | secrets.randbits(56))
+                        0x5A << 56 | secrets.randbits(56), f"hvd-kernel-{secrets.token_hex(16)}")
 
     def to_plant(self) -> dict[str, tuple[int, bytes]]:
         """The file that guest/plant.c reads, for an initramfs."""
-        text = f"{self.env}\n{self.file}\n{self.register:016x}\n".encode()
+        text = f"{self.env}\n{self.file}\n{self.register:016x}\n{self.kernel}\n".encode()
         # Inverted, or copies of the initramfs would hold them in clear as well.
         return {"canaries": (0o100600, bytes(~byte & 0xFF for byte in text))}
 

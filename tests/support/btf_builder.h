@@ -86,8 +86,7 @@ class BtfBuilder {
 
 /// The structures that tasks, modules, logs and stacks are read by, at offsets of our own choosing:
 /// nothing may depend on those of a real kernel.
-inline Bytes kernel_btf(bool old_orc = false) {
-  BtfBuilder btf;
+inline void add_kernel_types(BtfBuilder& btf, bool old_orc = false) {
   btf.structure("list_head", 16, {{"next", "ptr", 0}, {"prev", "ptr", 8}});
   btf.structure("thread_info", 8, {{"flags", "u32", 0}, {"cpu", "u32", 4}});
   btf.structure("thread_struct", 16, {{"sp", "u64", 8}});
@@ -141,7 +140,11 @@ inline Bytes kernel_btf(bool old_orc = false) {
   btf.structure("maple_tree", 16, {{"ma_root", "ptr", 8}});
   btf.structure("maple_range_64", 256, {{"pivot", "ptr[15]", 8}, {"slot", "ptr[16]", 128}});
   btf.structure("maple_arange_64", 256, {{"pivot", "ptr[9]", 8}, {"slot", "ptr[10]", 80}});
-  btf.structure("mm_struct", 64, {{"mm_mt", "maple_tree", 16}});
+  btf.structure("mm_struct", 64,
+                {{"mm_mt", "maple_tree", 16},
+                 {"pgd", "ptr", 32},
+                 {"arg_start", "u64", 40},
+                 {"arg_end", "u64", 48}});
   btf.structure("vm_area_struct", 64,
                 {{"vm_start", "u64", 0},
                  {"vm_end", "u64", 8},
@@ -166,6 +169,11 @@ inline Bytes kernel_btf(bool old_orc = false) {
                    {"type", "u32", 0, 40, 3},
                    {"signal", "u32", 0, 43, 1}});
   }
+}
+
+inline Bytes kernel_btf(bool old_orc = false) {
+  BtfBuilder btf;
+  add_kernel_types(btf, old_orc);
   return btf.build();
 }
 

@@ -44,7 +44,7 @@ class DumpWriter:
                  header: Callable[[bytearray], None] = lambda head: None) -> None:
         self.id, self.key = dump_id, nacl.signing.SigningKey(seed)
         self.every = checkpoint_every
-        head = bytearray(struct.pack("<8sHHI16s32sQ40x", FILE_MAGIC, 1, 0, 128, dump_id,
+        head = bytearray(struct.pack("<8sHHI16s32sQ40x", FILE_MAGIC, 1, 1, 128, dump_id,
                                      bytes(self.key.verify_key), created_ns))
         header(head)
         self.data = head + h(bytes(head))[:16]

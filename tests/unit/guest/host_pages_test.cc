@@ -1,11 +1,16 @@
 // Which pages of a host are kept, and what in them is blanked.
 #include "guest/linux/host_pages.h"
 
-#include "tests/support/linux_builder.h"
+#include "base/text.h"
+#include "tests/support/kvm_builder.h"
 #include "tests/support/matchers.h"
 
 namespace hvd::linux_guest {
 namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+using testing::Not;
 
 constexpr std::uint64_t kReserved = 1u << 14, kSlab = 1u << 9, kPoisoned = 1u << 21;
 constexpr std::uint64_t kPages = LinuxBuilder::kSize / kPageSize;
@@ -136,6 +141,114 @@ TEST(HostPages, ObjectsByTheirCache) {
   EXPECT_EQ(kind(*full, 33), HostKind::kObjects);
   for (const std::uint64_t page : {31u, 32u, 34u})
     EXPECT_EQ(kind(*full, page), HostKind::kOtherObjects) << page;
+  EXPECT_THAT(problems, Contains(HasSubstr("level full leaves out")));  // for want of symbols
+}
+
+// A host that level full can be had of: with a VM, so that there is what must not be kept.
+struct FullHost : Host {
+  KvmBuilder kvm{builder, KvmBuilder::Vendor::kAmd};
+  static constexpr std::uint64_t kDirectMap = 0xffff888000000000;
+  std::vector<std::string> problems;
+
+  FullHost() {
+    for (std::uint64_t number = 0; number < kPages; ++number) page(number, 0);
+    builder.write_u64(builder.place(8, "page_offset_base"), kDirectMap);
+    cache("something else", 64, 1);
+  }
+  Result<HostPages> open_full() {
+    builder.add_btf(KvmBuilder::types());
+    builder.add_kallsyms(KallsymsOrder::kSince64, false, true);
+    image = builder.build();
+    kernel = Kernel::open(image).value();
+    machines = read_virtual_machines(*kernel, {}, problems);
+    return HostPages::open(*kernel, {}, machines, VmmProcesses(machines, machines_known),
+                           HostDetail::kFull, problems);
+  }
+};
+
+TEST(HostPages, LevelFullKeepsAddressesOfWhatMayHoldAnything) {
+  FullHost host;
+  const VirtAddr kmalloc = host.cache("kmalloc-1k", 1024, 1), fpu = host.cache("x86_fpu", 512, 1),
+                 keys = host.cache("key_jar", 256, 1), merged = host.cache("pid", 128, 3);
+  host.page(30, kSlab, kmalloc.value);
+  host.page(31, kSlab, merged.value);
+  host.page(32, kSlab, 0x1234);  // no cache at all
+  host.page(33, kReserved);
+  host.page(34, kSlab, fpu.value);
+  host.page(35, kSlab, keys.value);
+  host.page(36, 0, 0xffff000000000001);  // anonymous
+  const auto pages = host.open_full();
+  ASSERT_THAT(pages, Succeeds());
+  EXPECT_THAT(host.problems, Not(Contains(HasSubstr("level full"))));
+  for (const std::uint64_t page : {30u, 31u, 32u, 33u, 40u})
+    EXPECT_EQ(kind(*pages, page), HostKind::kAddressesOnly) << page;
+  for (const std::uint64_t page : {34u, 35u})
+    EXPECT_EQ(kind(*pages, page), HostKind::kOtherObjects) << page;
+  EXPECT_EQ(kind(*pages, 36), HostKind::kProcesses);
+
+  const std::vector<std::pair<std::uint64_t, bool>> words{
+      {LinuxBuilder::kText + 0x1234, true},
+      {host.map.value + 5 * 64, true},  // a struct page
+      {FullHost::kDirectMap + 0x1000, true},
+      {FullHost::kDirectMap + LinuxBuilder::kSize, false},  // behind all memory
+      {FullHost::kDirectMap - 1, false},
+      {kAnyValue, false},
+      {1, false},
+      {0x7f0012345678, false},
+      {0xffffc90000001000, false}};
+  Bytes page(kPageSize, std::byte{0x41});
+  for (std::size_t i = 0; i < words.size(); ++i)
+    std::memcpy(page.data() + i * 8, &words[i].first, 8);
+  EXPECT_EQ(pages->redact(30, HostKind::kAddressesOnly, page), kPageSize - 3 * 8);
+  for (std::size_t i = 0; i < kPageSize / 8; ++i) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, page.data() + i * 8, 8);
+    EXPECT_EQ(word, i < words.size() && words[i].second ? words[i].first : 0) << i;
+  }
+}
+
+TEST(HostPages, WhatKvmHasOfAGuestIsKeptAtNoLevel) {
+  FullHost host;
+  const auto full = host.open_full();
+  ASSERT_THAT(full, Succeeds());
+  std::vector<std::string> problems;
+  const auto secure =
+      HostPages::open(*host.kernel, {}, host.machines, VmmProcesses(host.machines, true),
+                      HostDetail::kSecure, problems);
+  ASSERT_THAT(secure, Succeeds());
+  const KvmBuilder::State& at = host.kvm.state;
+  for (const auto& pages : {*full, *secure}) {
+    for (const VirtAddr state :
+         {at.run, at.port_data, at.fpu, at.fpu + kPageSize, at.local_apic, at.vmcb})
+      EXPECT_EQ(kind(pages, host.number(state)), HostKind::kGuestState) << hex(state.value);
+  }
+  // The structures that say what there is are kept by their bytes.
+  Bytes page(kPageSize, std::byte{0x41});
+  const std::uint64_t number = host.number(host.kvm.machine);
+  EXPECT_EQ(kind(*secure, number), HostKind::kVirtualMachines);
+  EXPECT_EQ(kind(*full, number), HostKind::kAddressesOnly);
+  full->redact(number, HostKind::kAddressesOnly, page);
+  const std::uint64_t offset = host.kvm.machine.value % kPageSize;
+  EXPECT_EQ(page[offset], std::byte{0x41});     // mm
+  EXPECT_EQ(page[offset + 128], std::byte{0});  // nothing that is known
+}
+
+TEST(HostPages, LevelFullIsNoMoreThanSecureWhileAVmMayBeHidden) {
+  FullHost host;
+  host.machines_known = false;
+  const auto pages = host.open_full();
+  ASSERT_THAT(pages, Succeeds());
+  EXPECT_THAT(host.problems, Contains(HasSubstr("there may be VMs")));
+  EXPECT_EQ(kind(*pages, 40), HostKind::kOther);
+}
+
+TEST(HostPages, LevelFullIsNoMoreThanSecureWhileAGuestsStateMayBeAnywhere) {
+  FullHost host;
+  host.builder.write_u64(host.kvm.vcpu + KvmBuilder::kArch + 168, 0x1234);  // of no FPU state
+  const auto pages = host.open_full();
+  ASSERT_THAT(pages, Succeeds());
+  EXPECT_THAT(host.problems, Contains(HasSubstr("level full leaves out")));
+  EXPECT_EQ(kind(*pages, 40), HostKind::kOther);
 }
 
 TEST(HostPages, BehindATaskIsItsFpuState) {
