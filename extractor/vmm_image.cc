@@ -1,6 +1,7 @@
 #include "extractor/vmm_image.h"
 
 #include "base/json.h"
+#include "formats/hvd/layout.h"
 
 namespace hvd {
 namespace {
@@ -51,6 +52,9 @@ Result<Image> vmm_image(const Image& partition) {
   image.name = partition.name + "'s VMM";
   image.facts = json{{"address_space", "process"}, {"vmm", vmm}}.dump(
       -1, ' ', false, json::error_handler_t::replace);
+  for (const Note& note : partition.notes) {
+    if (note.name == format::kKvmNote) image.notes.push_back(note);
+  }
   image.memory =
       std::make_shared<VmmMemory>(*partition.memory, from, normalised(std::move(ranges)));
   return image;

@@ -7,7 +7,8 @@
 
 namespace hvd {
 
-/// That process as an image of its own, by process addresses; `partition` must outlive it.
+/// That process as an image of its own, by process addresses, with what KVM had of the guest as
+/// notes; `partition` must outlive it.
 /// kNotFound when the partition holds none.
 Result<Image> vmm_image(const Image& partition);
 

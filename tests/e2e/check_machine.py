@@ -141,6 +141,16 @@ def check_dump(facts: dict[str, Any], folder: Path, split: Split, compared: Comp
     compared.equal({n: vm["uuid"] for n, vm in vms.items()}, facts["uuids"], "VMs in the hypervisor's own image")
 
 
+def check_kvm_state(split: Split, compared: Comparison) -> None:
+    """What KVM had of a guest is in the tenant's partition, and what the VMCB says is what the core says."""
+    for guest in GUESTS:
+        state = {kind: content for name, kind, content in ElfDump(split.of[guest][2]).notes() if name == "HVDUMP-KVM"}
+        compared.equal(sorted(state), [1, 2, 3, 4, 5, 7], f"{guest}: notes of KVM's state")
+        prstatus = next(content for _, kind, content in ElfDump(split.of[guest][0]).notes() if kind == 1)
+        # AMD APM volume 2, table B-2: the save area at 0x400, RIP 0x178 into it, after the note's own 8 bytes.
+        compared.equal(state[5][8 + 0x578:][:8], prstatus[112 + 16 * 8:][:8], f"{guest}: rip of VMCB and core")
+
+
 def check_entry(folder: Path, compared: Comparison) -> None:
     """A CPU that the end caught between user mode and the kernel still has the process's registers.
 
@@ -641,6 +651,7 @@ def main() -> int:
     split = Split(folder, folder / "dump.hvd", "dump", keys)
     check_dump(facts, folder, split, compared)
     check_leaks(facts, split, "level secure", compared)
+    check_kvm_state(split, compared)
     check_entry(folder, compared)
     check_stacks(folder, split, compared)
     check_torn(folder, split, compared)
