@@ -7,6 +7,7 @@
 
 namespace hvd {
 
+using linux_guest::HostFiles;
 using nlohmann::json;
 
 Result<void> write_host_user(CaptureSession& session, const linux_guest::Kernel& host,
@@ -17,7 +18,8 @@ Result<void> write_host_user(CaptureSession& session, const linux_guest::Kernel&
   const auto refuse = [&](const std::string& why) {
     return session.not_written(kHostUserName, Role::kHypervisor, PartitionState::kFailed, why);
   };
-  const auto pages = linux_guest::ProcessPages::open(host, vmms);
+  const auto pages = linux_guest::ProcessPages::open(
+      host, vmms, session.policy().all_page_cache() ? HostFiles::kAll : HostFiles::kOfProcesses);
   if (!pages) return refuse("whose pages are whose cannot be told: " + pages.error().message);
   const PhysicalMemory& memory = *host.image().memory;
   json ranges = json::array();

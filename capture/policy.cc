@@ -190,9 +190,13 @@ Result<Policy> Policy::parse(const std::string& text) {
     policy.replacement_.restricted = HVD_TRY(parse_action(*replace, "restricted", "replace"));
   }
   if (const auto others = object.find("host_user"); others != object.end()) {
-    HVD_TRY(only_members(*others, {"recipients"}, "host_user"));
+    HVD_TRY(only_members(*others, {"recipients", "page_cache"}, "host_user"));
     policy.host_user_ =
         HVD_TRY(parse_recipients(others->value("recipients", json::array()), "host_user"));
+    const json files = others->value("page_cache", json("processes"));
+    policy.all_page_cache_ = files == "all";
+    if (files != "all" && files != "processes")
+      return wrong("host_user: \"page_cache\" is neither processes nor all");
   }
   if (const auto budget = object.find("budget"); budget != object.end())
     policy.limits_ = HVD_TRY(parse_limits(*budget));

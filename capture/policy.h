@@ -78,6 +78,8 @@ class Policy {
   const Limits& limits() const { return limits_; }
   /// To whom the memory of the host's other processes is sealed; without any it is left out.
   const std::vector<Recipient>& host_user() const { return host_user_; }
+  /// Of all files but VMs', or only of those of the host's processes.
+  bool all_page_cache() const { return all_page_cache_; }
 
  private:
   std::vector<PolicyRule> rules_;
@@ -87,6 +89,7 @@ class Policy {
   Replacement replacement_;
   Limits limits_;
   std::vector<Recipient> host_user_;
+  bool all_page_cache_ = false;
 };
 
 /// Why a guest with this policy may not be written at all, if so: the fail-closed rule.

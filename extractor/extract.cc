@@ -268,8 +268,9 @@ void add_extract_commands(CLI::App& app, CommandOutcome& outcome) {
                         "Of dmp: full, bitmap (default), kernel, or triage");
   partition->add_option("--symbols", options->symbols,
                         "Folder, symbol store or file with PDBs, for dmp (may repeat)");
-  partition->add_flag("--vmm", options->vmm,
-                      "The VMM's own memory instead, as a core of that process (gdb), with KVM's state in notes");
+  partition->add_flag(
+      "--vmm", options->vmm,
+      "The VMM's own memory instead, as a core of that process (gdb), with KVM's state in notes");
   partition->add_option("--class", options->classes, "Only these page classes")->delimiter(',');
   for (CLI::App* command : {hypervisor, partition}) {
     command->add_option("-o,--output", options->output, "File to write")->required();

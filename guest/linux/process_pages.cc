@@ -36,6 +36,7 @@ bool overlap(const Set& a, const Set& b) {
 // What one process, or several, lead to.
 struct ProcessPages::Survey {
   Set anonymous, files, shared;  // shared: those of `files` that it may write to for others to see
+  std::uint64_t mm = 0;          // the last one that was added
 
   static Result<Survey> of(const Kernel& kernel, const Layout& layout, const ProcessPages& pages,
                            VirtAddr mm) {
@@ -56,13 +57,12 @@ struct ProcessPages::Survey {
     shared.insert(other.shared.begin(), other.shared.end());
   }
   // Disk images and the like, which need not be mapped.
-  Result<void> add_open_files(const Kernel& kernel, const Layout& layout, VirtAddr task) {
-    const VirtAddr files_at{HVD_TRY(kernel.field(task, layout.files))};
-    if (files_at.value == 0) return {};
+  Result<void> add_open_files(const Kernel& kernel, const Layout& layout, VirtAddr files_at) {
     const VirtAddr table{HVD_TRY(kernel.field(files_at, layout.table))};
     const std::uint64_t count = HVD_TRY(kernel.field(table, layout.capacity));
     const VirtAddr descriptors{HVD_TRY(kernel.field(table, layout.descriptors))};
-    if (count > kMaxOpenFiles) return Error{ErrorCode::kCorrupt, "a VMM has too many open files"};
+    if (count > kMaxOpenFiles)
+      return Error{ErrorCode::kCorrupt, "a process has too many open files"};
     for (std::uint64_t i = 0; i < count; ++i) {
       const VirtAddr file{HVD_TRY(kernel.memory().read_u64(descriptors + i * 8))};
       if (file.value == 0) continue;
@@ -72,7 +72,8 @@ struct ProcessPages::Survey {
   }
 };
 
-Result<ProcessPages> ProcessPages::open(const Kernel& kernel, const VmmProcesses& vmms) {
+Result<ProcessPages> ProcessPages::open(const Kernel& kernel, const VmmProcesses& vmms,
+                                        HostFiles which) {
   if (!vmms.complete())
     return Error{ErrorCode::kNotFound, "which processes run VMs is not known for sure"};
   const Types& types = *HVD_TRY(kernel.need_types());
@@ -80,44 +81,61 @@ Result<ProcessPages> ProcessPages::open(const Kernel& kernel, const VmmProcesses
   const PageStructs structs = HVD_TRY(PageStructs::open(kernel));
   const Member root = HVD_TRY(types.member("anon_vma", "root"));
   ProcessPages out(kernel, structs, root);
+  out.which_ = which;
   std::vector<std::string> problems;
   const std::vector<Task> tasks = read_tasks(kernel, problems);
   if (!problems.empty()) return Error{ErrorCode::kCorrupt, problems.front()};
 
+  // By process; threads may have files of their own.
+  std::unordered_map<std::uint64_t, Survey> others;
   Survey tenants;
-  std::vector<Survey> others;
-  Set seen;
+  Set seen_files, unknown;
   for (const Task& task : tasks) {
     const std::uint64_t mm = HVD_TRY(kernel.field(task.struct_at, layout.mm));
+    if (mm == 0) continue;
+    const auto add = [&](Survey& to) -> Result<void> {
+      if (to.mm != mm) to.add(HVD_TRY(Survey::of(kernel, layout, out, VirtAddr{mm})));
+      to.mm = mm;
+      const std::uint64_t files = HVD_TRY(kernel.field(task.struct_at, layout.files));
+      if (files != 0 && seen_files.insert(files).second)
+        HVD_TRY(to.add_open_files(kernel, layout, VirtAddr{files}));
+      return {};
+    };
     const bool is_vmm = vmms.may_include(mm);
-    if (is_vmm) HVD_TRY(tenants.add_open_files(kernel, layout, task.struct_at));
-    if (mm == 0 || !seen.insert(mm).second) continue;
-    auto survey = Survey::of(kernel, layout, out, VirtAddr{mm});
-    if (!survey && is_vmm) return survey.error();  // then nothing can be told from its memory
-    if (!survey) continue;
-    if (is_vmm) tenants.add(*survey);
-    else others.push_back(std::move(*survey));
+    const auto added = add(is_vmm ? tenants : others[mm]);
+    // Then nothing can be told from its memory. Of another process nothing is kept, though it may
+    // be the back end of a VM's device.
+    if (!added && is_vmm) return added.error();
+    if (added) continue;
+    if (which == HostFiles::kAll)
+      return with_context(Result<void>(added.error()),
+                          "files of process " + std::to_string(task.pid))
+          .error();
+    unknown.insert(mm);
   }
   // Whoever shares memory with a VMM, or with one that does.
   for (bool again = true; again;) {
     again = false;
     for (auto each = others.begin(); each != others.end();) {
-      if (!overlap(each->shared, tenants.shared) && !overlap(each->anonymous, tenants.anonymous)) {
+      const Survey& survey = each->second;
+      if (!unknown.contains(each->first) && !overlap(survey.shared, tenants.shared) &&
+          !overlap(survey.anonymous, tenants.anonymous)) {
         ++each;
         continue;
       }
-      tenants.add(*each);
+      tenants.add(survey);
       each = others.erase(each);
       again = true;
     }
   }
-  for (const Survey& each : others) {
+  for (const auto& [mm, each] : others) {
     out.anonymous_.insert(each.anonymous.begin(), each.anonymous.end());
     for (const std::uint64_t file : each.files)
       if (!tenants.files.contains(file)) out.files_.insert(file);
   }
   out.anonymous_.erase(0);
   out.files_.erase(0);
+  out.tenants_files_ = std::move(tenants.files);
   return out;
 }
 
@@ -130,6 +148,10 @@ std::uint64_t ProcessPages::root_of(std::uint64_t anon_vma) const {
   return roots_[anon_vma] = root ? *root : 0;
 }
 
+bool ProcessPages::is_hosts(std::uint64_t file) const {
+  return which_ == HostFiles::kAll ? !tenants_files_.contains(file) : files_.contains(file);
+}
+
 std::vector<std::optional<PageClass>> ProcessPages::classify(std::uint64_t first,
                                                              std::size_t count) const {
   std::vector<std::optional<PageClass>> out(count);
@@ -139,8 +161,7 @@ std::vector<std::optional<PageClass>> ProcessPages::classify(std::uint64_t first
     if (page.poisoned) continue;
     if (page.use == PageUse::kAnonymous && anonymous_.contains(root_of(page.mapping)))
       out[i] = PageClass::kUser;
-    else if (page.use == PageUse::kFile && files_.contains(page.mapping))
-      out[i] = PageClass::kPageCache;
+    else if (page.use == PageUse::kFile && is_hosts(page.mapping)) out[i] = PageClass::kPageCache;
   }
   return out;
 }

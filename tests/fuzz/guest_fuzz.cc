@@ -68,7 +68,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (std::size_t i = 0; i < kinds.size(); i += 7)
       if (is_kept(kinds[i])) (void)pages->redact(480 + i, kinds[i], page);
   }
-  if (const auto pages = ProcessPages::open(**kernel, vmms)) (void)pages->classify(480, 600);
+  for (const HostFiles which : {HostFiles::kOfProcesses, HostFiles::kAll}) {
+    if (const auto pages = ProcessPages::open(**kernel, vmms, which))
+      (void)pages->classify(480, 600);
+  }
   for (std::size_t i = 0; i < std::min<std::size_t>(modules.size(), 4); ++i) {
     (void)read_module_symbols(**kernel, modules[i]);
     (void)read_module_types(**kernel, modules[i]).has_value();

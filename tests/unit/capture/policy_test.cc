@@ -142,6 +142,7 @@ TEST(Policy, RefusesWhatItDoesNotUnderstand) {
            {R"({"replace": {"unreadable": "keep"}})", "\"unreadable\" is not skip"},
            {R"({"host_user": {"plaintext": true}})", "unknown member"},
            {R"({"host_user": {"recipients": ["x"]}})", "host_user"},
+           {R"({"host_user": {"page_cache": "some"}})", "page_cache"},
            {R"({"budget": {"max_size": 7}})", "max_size"},
            {R"({"budget": {"max_size": "7Q"}})", "max_size"},
            {R"({"budget": {"deadline": 0}})", "deadline"},
