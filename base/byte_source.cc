@@ -1,6 +1,7 @@
 #include "base/byte_source.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -38,8 +39,10 @@ Result<std::shared_ptr<FileSource>> FileSource::open(const std::string& path) {
                        " (a dump is read at offsets, so it cannot be a pipe)");
   std::byte probe{};
   if (::pread(fd.get(), &probe, 1, 0) < 0) return errno_error("cannot read " + path);
+  struct stat info{};
+  if (::fstat(fd.get(), &info) != 0) return errno_error("cannot read " + path);
   return std::shared_ptr<FileSource>(
-      new FileSource(std::move(fd), static_cast<std::uint64_t>(size)));
+      new FileSource(std::move(fd), static_cast<std::uint64_t>(size), S_ISBLK(info.st_mode)));
 }
 
 Result<void> FileSource::read_inside(std::uint64_t offset, MutableBytes out) const {

@@ -14,6 +14,8 @@ class ByteSource {
  public:
   virtual ~ByteSource() = default;
   virtual std::uint64_t size() const = 0;
+  /// Then what was there before may lie behind what was written.
+  virtual bool is_device() const { return false; }
 
   /// Fills `out` from `offset`, or fails: kCorrupt when the source ends before, kIo otherwise.
   /// Safe to call from several threads.
@@ -33,11 +35,30 @@ class FileSource final : public ByteSource {
  public:
   static Result<std::shared_ptr<FileSource>> open(const std::string& path);
   std::uint64_t size() const override { return size_; }
+  bool is_device() const override { return device_; }
 
  private:
-  FileSource(FileDescriptor fd, std::uint64_t size) : fd_(std::move(fd)), size_(size) {}
+  FileSource(FileDescriptor fd, std::uint64_t size, bool device)
+      : fd_(std::move(fd)), size_(size), device_(device) {}
   Result<void> read_inside(std::uint64_t offset, MutableBytes out) const override;
   FileDescriptor fd_;
+  std::uint64_t size_;
+  bool device_;
+};
+
+/// The first bytes of another source.
+class SourceHead final : public ByteSource {
+ public:
+  /// `size`: at most that of the other.
+  SourceHead(std::shared_ptr<const ByteSource> whole, std::uint64_t size)
+      : whole_(std::move(whole)), size_(size) {}
+  std::uint64_t size() const override { return size_; }
+
+ private:
+  Result<void> read_inside(std::uint64_t offset, MutableBytes out) const override {
+    return whole_->read(offset, out);
+  }
+  std::shared_ptr<const ByteSource> whole_;
   std::uint64_t size_;
 };
 

@@ -124,8 +124,9 @@ CommandOutcome CaptureSession::finish(const std::optional<Error>& failed) {
   // A device does not end where the dump does.
   struct stat status{};
   if (::stat(output_.c_str(), &status) == 0 && S_ISBLK(status.st_mode)) {
-    std::fprintf(stderr, "%s: %llu bytes; head -c takes them off the device\n", output_.c_str(),
-                 static_cast<unsigned long long>(dump_->bytes_written()));
+    std::fprintf(stderr,
+                 "%s: %llu bytes; it can be read there, and head -c takes it off the device\n",
+                 output_.c_str(), static_cast<unsigned long long>(dump_->bytes_written()));
   }
   if (failed)
     return Error{ErrorCode::kInterrupted,

@@ -7,6 +7,7 @@
 #include "base/byte_reader.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "formats/hvd/device_end.h"
 
 namespace hvd::format {
 namespace {
@@ -75,7 +76,8 @@ Result<Dump> Dump::open(const std::string& path, bool scan_always) {
 }
 
 Result<Dump> Dump::open(const std::shared_ptr<const ByteSource>& source, bool scan_always) {
-  RecordReader reader = HVD_TRY(RecordReader::open(source));
+  RecordReader reader =
+      HVD_TRY(RecordReader::open(source->is_device() ? dump_on_device(source) : source));
   Dump dump(std::move(reader));
   auto index =
       scan_always ? Result<Catalog>(Error{ErrorCode::kNotFound, ""}) : read_index(dump.reader_);

@@ -76,6 +76,46 @@ TEST(HvdRoundTrip, VerifiesAndNoticesEveryFlippedByte) {
   }
 }
 
+class DeviceSource final : public ByteSource {
+ public:
+  explicit DeviceSource(Bytes bytes) : bytes_(std::move(bytes)) {}
+  std::uint64_t size() const override { return bytes_.size(); }
+  bool is_device() const override { return true; }
+
+ private:
+  Result<void> read_inside(std::uint64_t offset, MutableBytes out) const override {
+    std::memcpy(out.data(), bytes_.data() + offset, out.size());
+    return {};
+  }
+  Bytes bytes_;
+};
+
+// A device holds what was there before behind what was written last.
+TEST(HvdRoundTrip, OnADeviceTheDumpEndsWhereItWasMadeToEnd) {
+  const BuiltDump built = build_dump({.sealed = true, .pages = 100});
+  const Bytes older = build_dump({.sealed = true, .pages = 200}).bytes;
+  ASSERT_GT(older.size(), built.bytes.size());
+  Bytes zeros = built.bytes, stale = older, records = built.bytes;
+  zeros.resize(zeros.size() + 4096);
+  std::copy(built.bytes.begin(), built.bytes.end(), stale.begin());
+  append(records, ByteView(older).subspan(128));
+  for (const Bytes& device : {zeros, stale, records, built.bytes}) {
+    const auto dump = format::Dump::open(std::make_shared<DeviceSource>(device));
+    ASSERT_TRUE(dump);
+    EXPECT_TRUE(dump->complete());
+    EXPECT_TRUE(format::verify(*dump, std::nullopt, nullptr).good());
+    const auto image = dump->image(dump->partitions().at(0), built.keyring());
+    ASSERT_TRUE(image);
+    expect_same_memory(built, *image->memory);
+  }
+  // In a file the same bytes are none that anybody wrote there.
+  EXPECT_FALSE(format::Dump::open(std::make_shared<MemorySource>(stale))->complete());
+  // One that was cut off is not completed by what an older one left.
+  Bytes torn = older;
+  std::copy(built.bytes.begin(), built.bytes.end() - 300, torn.begin());
+  EXPECT_FALSE(format::Dump::open(std::make_shared<DeviceSource>(torn))->complete());
+}
+
 TEST(HvdRoundTrip, EveryPrefixGivesBackWhatItHolds) {
   const BuiltDump built = build_dump({.sealed = true});
   std::size_t most = 0;
