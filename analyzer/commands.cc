@@ -166,7 +166,8 @@ CommandOutcome run_bt(const AnalyzeOptions& options) {
       print("PID " + item["pid"].dump() + "  " + item["comm"].get<std::string>() + "  " +
             item["state"].get<std::string>());
     }
-    print("\n" + stack_text(item["stack"]) + "\n");
+    const std::string stack = stack_text(item["stack"]);
+    print("\n" + (stack.empty() ? "nothing is known of its stack\n" : stack) + "\n");
   }
   return tell_problems(*opened);
 }

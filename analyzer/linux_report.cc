@@ -31,7 +31,7 @@ json cpu_json(LinuxGuest& guest, unsigned cpu, const Stack& stack) {
   }
   out["stack"] = guest.stack_json(stack);
   out["code"] = json::array();
-  if (registers) {
+  if (registers && registers->knows(Reg::kRip)) {
     const VirtAddr rip{(*registers)[Reg::kRip]};
     const auto symbol = guest.symbolizer().at(rip);
     const auto read = [&](VirtAddr at, std::size_t size) {
@@ -67,7 +67,13 @@ json vms_json(const std::vector<VirtualMachine>& machines) {
 json findings_json(LinuxGuest& guest, const Crash& crash, const std::vector<Stack>& stacks) {
   json out = json::array();
   for (unsigned cpu = 0; cpu < stacks.size(); ++cpu) {
-    if (!stacks[cpu].complete && !stacks[cpu].frames.empty()) {
+    const Registers* registers = guest.kernel().registers_of(cpu);
+    if (registers && !registers->knows(Reg::kRip)) {
+      out.push_back(finding_json("info", "registers-unknown",
+                                 "where CPU " + std::to_string(cpu) +
+                                     " was is not known: its rip was not captured (of a guest on "
+                                     "Intel, KVM has only what it has read itself)"));
+    } else if (!stacks[cpu].complete && !stacks[cpu].frames.empty()) {
       out.push_back(finding_json(
           "info", "stack-incomplete",
           "the stack of CPU " + std::to_string(cpu) + " ends early: " + stacks[cpu].end_reason));

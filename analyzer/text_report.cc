@@ -129,7 +129,8 @@ std::string text_report(const json& report) {
   std::string out = "hvdump triage\n=============\n";
   line(out, "Dump", of(dump, "id"));
   line(out, "Created", of(dump, "created"));
-  line(out, "Written by", of(dump["agent"], "agent") + " on " + of(dump["agent"], "host"));
+  const std::string agent = of(dump["agent"], "agent");  // none in files of others
+  if (!agent.empty()) line(out, "Written by", agent + " on " + of(dump["agent"], "host"));
   if (dump["complete"] != true) out += "! the dump is incomplete or damaged\n";
   for (const json& problem : dump["problems"]) out += "! " + problem.get<std::string>() + "\n";
   for (const json& partition : report["partitions"]) partition_section(out, partition);

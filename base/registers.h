@@ -81,6 +81,8 @@ class Registers {
     values_[index(reg)] = 0;
     known_ &= ~(std::uint64_t{1} << index(reg));
   }
+  /// Bit n says that register n is known.
+  std::uint64_t known() const { return known_; }
   bool operator==(const Registers&) const = default;
 
  private:

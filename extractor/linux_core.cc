@@ -69,6 +69,7 @@ void add_unmapped(const std::vector<PhysRange>& pieces, std::vector<LoadSegment>
 
 void add_cpus(const Kernel& kernel, std::vector<Note>& notes) {
   std::vector<Note> qemu;
+  std::vector<Registers> written;
   for (unsigned cpu = 0; cpu < kernel.cpu_count(); ++cpu) {
     const Registers* registers = kernel.registers_of(cpu);
     if (!registers) continue;
@@ -79,8 +80,10 @@ void add_cpus(const Kernel& kernel, std::vector<Note>& notes) {
     notes.push_back(
         elf::prstatus_note(*registers, info ? static_cast<std::uint32_t>(info->pid) : cpu + 1));
     qemu.push_back(elf::qemu_note(*registers));
+    written.push_back(*registers);
   }
   notes.insert(notes.end(), qemu.begin(), qemu.end());
+  if (!written.empty()) notes.push_back(elf::known_note(written));
 }
 
 void plain_loads(const std::vector<PhysRange>& pieces, std::vector<LoadSegment>& loads) {
@@ -103,6 +106,7 @@ GuestCore plan_guest_core(const Image& image, const std::string& output) {
     }
     for (const Registers& registers : image.registers)
       core.plan.notes.push_back(elf::qemu_note(registers));
+    if (!image.registers.empty()) core.plan.notes.push_back(elf::known_note(image.registers));
     for (const Note& note : image.notes) core.plan.notes.push_back(note);
     return core;
   }

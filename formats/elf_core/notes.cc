@@ -3,10 +3,15 @@
 #include <cstring>
 
 #include "base/byte_reader.h"
+#include "base/byte_writer.h"
 #include "formats/elf_core/layout.h"
 
 namespace hvd::elf {
 namespace {
+
+// Far from the types that debuggers know, since some look at no more than the type.
+constexpr std::string_view kKnownOwner = "HVDUMP";
+constexpr std::uint32_t kKnownType = 0x100;
 
 constexpr std::size_t align4(std::size_t size) { return (size + 3) & ~std::size_t{3}; }
 
@@ -42,10 +47,11 @@ void set_from_prstatus(Registers& out, const UserRegisters& in) {
                                                   {Reg::kDs, in.ds},
                                                   {Reg::kEs, in.es},
                                                   {Reg::kFs, in.fs},
-                                                  {Reg::kGs, in.gs},
-                                                  {Reg::kFsBase, in.fs_base},
-                                                  {Reg::kGsBase, in.gs_base}};
+                                                  {Reg::kGs, in.gs}};
   for (const auto& [reg, value] : values) out.set(reg, value);
+  // A kernel that dies saves struct pt_regs, which has no bases (crash_save_cpu).
+  if (in.fs_base != 0) out.set(Reg::kFsBase, in.fs_base);
+  if (in.gs_base != 0) out.set(Reg::kGsBase, in.gs_base);
 }
 
 void set_from_qemu(Registers& out, const QemuCpuState& in, std::size_t present) {
@@ -178,6 +184,12 @@ Note qemu_note(const Registers& in) {
   return {"QEMU", 0, Bytes(bytes.begin(), bytes.end())};
 }
 
+Note known_note(const std::vector<Registers>& cpus) {
+  ByteWriter out;
+  for (const Registers& cpu : cpus) out.u64(cpu.known());
+  return {std::string(kKnownOwner), kKnownType, out.take()};
+}
+
 std::vector<Registers> registers_from(const std::vector<Note>& notes) {
   std::vector<Registers> cpus;
   std::size_t qemu_notes = 0;
@@ -195,6 +207,18 @@ std::vector<Registers> registers_from(const std::vector<Note>& notes) {
     const auto state = prefix_of<QemuCpuState>(note.contents);
     if (state.version != 1 || qemu_notes >= cpus.size()) continue;
     set_from_qemu(cpus[qemu_notes++], state, note.contents.size());
+  }
+  for (const Note& note : notes) {
+    if (note.name != kKnownOwner || note.type != kKnownType ||
+        note.contents.size() != cpus.size() * sizeof(le64))
+      continue;
+    for (std::size_t i = 0; i < cpus.size(); ++i) {
+      le64 known{};
+      std::memcpy(&known, note.contents.data() + i * sizeof known, sizeof known);
+      for (std::size_t reg = 0; reg < kRegCount; ++reg) {
+        if (((known >> reg) & 1) == 0) cpus[i].forget(static_cast<Reg>(reg));
+      }
+    }
   }
   return cpus;
 }

@@ -22,8 +22,12 @@ Note prstatus_note(const Registers& registers, std::uint32_t pid);
 /// The "QEMU" note of dump-guest-memory, which adds control registers and descriptor tables.
 Note qemu_note(const Registers& registers);
 
+/// Which registers are known of the CPUs whose notes come in that order: the other notes have zero
+/// in the place of those that are not. Debuggers pass over it.
+Note known_note(const std::vector<Registers>& cpus);
+
 /// One Registers per NT_PRSTATUS note in order, made complete by the n-th "QEMU" note where there
-/// is one.
+/// is one, without those that a known_note() says are not known.
 std::vector<Registers> registers_from(const std::vector<Note>& notes);
 
 }  // namespace hvd::elf

@@ -173,7 +173,7 @@ std::vector<VirtualMachine> read_virtual_machines(const Kernel& kernel,
   const auto read_all = [&]() -> Result<void> {
     const auto kvm = HVD_TRY(KvmTypes::open(kernel, modules));
     if (!kvm) return {};
-    const auto vcpus = HVD_TRY(VcpuLayout::from(kernel, kvm->kvm(), kvm->amd()));
+    const auto vcpus = HVD_TRY(VcpuLayout::from(kernel, *kvm));
     const Member list = HVD_TRY(kvm->kvm().member("kvm", "vm_list"));
     const Reader reader(kernel, kvm->kvm(), vcpus, kvm->amd());
     return walk_list(kernel.memory(), kvm->vm_list(), kMaxMachines, [&](VirtAddr node) {

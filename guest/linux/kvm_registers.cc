@@ -73,8 +73,9 @@ constexpr std::uint64_t kTaskPriority = 0xf;  // V_TPR_MASK of int_ctl
 
 }  // namespace
 
-Result<VcpuLayout> VcpuLayout::from(const Kernel& kernel, const Types& kvm, const Types* amd) {
+Result<VcpuLayout> VcpuLayout::from(const Kernel& kernel, const KvmTypes& types) {
   VcpuLayout out(kernel);
+  const Types& kvm = types.kvm();
   out.id_ = HVD_TRY(kvm.member("kvm_vcpu", "vcpu_id"));
   out.cpu_ = HVD_TRY(kvm.member("kvm_vcpu", "cpu"));
   out.mode_ = HVD_TRY(kvm.member("kvm_vcpu", "mode"));
@@ -96,6 +97,12 @@ Result<VcpuLayout> VcpuLayout::from(const Kernel& kernel, const Types& kvm, cons
     out.cached_.emplace_back(cached.reg, *member);
     out.cached_bits_.push_back(*bit);
   }
+  if (const Types* intel = types.intel()) {
+    const auto value = intel->member("vcpu_vmx", "msr_guest_kernel_gs_base");
+    const auto loaded = intel->member("vcpu_vmx", "guest_state_loaded");
+    if (value && loaded) out.swapped_gs_ = *value, out.loaded_ = *loaded;
+  }
+  const Types* amd = types.amd();
   if (!amd) return out;
   out.vmcb_ = HVD_TRY(amd->member("vcpu_svm", "vmcb"));
   for (const auto& [reg, path] : kSaved) {
@@ -133,6 +140,14 @@ Result<void> VcpuLayout::read_vmcb(VirtAddr vcpu, Registers& out) const {
   return {};
 }
 
+// The one MSR that KVM switches itself; while the guest's is in the CPU, the copy is old
+// (vmx_prepare_switch_to_host).
+Result<void> VcpuLayout::read_vmx(VirtAddr vcpu, Registers& out) const {
+  if (HVD_TRY(kernel_->field(vcpu, *loaded_)) != 0) return {};
+  out.set(Reg::kKernelGsBase, HVD_TRY(kernel_->field(vcpu, *swapped_gs_)));
+  return {};
+}
+
 Result<VirtualCpu> VcpuLayout::read(VirtAddr vcpu) const {
   VirtualCpu out;
   out.struct_at = vcpu;
@@ -149,6 +164,7 @@ Result<VirtualCpu> VcpuLayout::read(VirtAddr vcpu) const {
   const auto registers = [&]() -> Result<void> {
     HVD_TRY(read_general(vcpu, out.registers));
     if (vmcb_) HVD_TRY(read_vmcb(vcpu, out.registers));
+    if (loaded_) HVD_TRY(read_vmx(vcpu, out.registers));
     return {};
   };
   // A hypervisor image has no guest's registers: those are then unknown.

@@ -7,15 +7,15 @@
 #include <vector>
 
 #include "guest/linux/kvm.h"
+#include "guest/linux/kvm_types.h"
 
 namespace hvd::linux_guest {
 
 class VcpuLayout {
  public:
-  /// `kvm` are the types of module kvm, `amd` those of kvm_amd or null. Both, and `kernel`, must
-  /// outlive the result. kNotFound or kUnsupported when the structures are not those of a kernel
-  /// from v5.17 on.
-  static Result<VcpuLayout> from(const Kernel& kernel, const Types& kvm, const Types* amd);
+  /// `types` and `kernel` must outlive the result. kNotFound or kUnsupported when the structures
+  /// are not those of a kernel from v5.17 on.
+  static Result<VcpuLayout> from(const Kernel& kernel, const KvmTypes& types);
 
   /// Registers that KVM does not have at hand are unknown, never guessed.
   Result<VirtualCpu> read(VirtAddr vcpu) const;
@@ -24,6 +24,7 @@ class VcpuLayout {
   explicit VcpuLayout(const Kernel& kernel) : kernel_(&kernel) {}
   Result<void> read_general(VirtAddr vcpu, Registers& out) const;
   Result<void> read_vmcb(VirtAddr vcpu, Registers& out) const;
+  Result<void> read_vmx(VirtAddr vcpu, Registers& out) const;
 
   using Places = std::vector<std::pair<Reg, Member>>;
   const Kernel* kernel_;
@@ -34,6 +35,8 @@ class VcpuLayout {
   std::vector<std::uint64_t> cached_bits_;
   std::optional<Member> vmcb_;  // in struct vcpu_svm, of which kvm_vcpu is the beginning
   Places saved_;                // in struct vmcb
+  std::optional<Member> swapped_gs_,
+      loaded_;  // in struct vcpu_vmx, which also begins with kvm_vcpu
   std::uint64_t in_guest_mode_ = 1;
 };
 

@@ -29,7 +29,7 @@ class Reads {
       const Registers* registers = kernel_.registers_of(cpu);
       if (!registers) continue;
       stack(unwinder.from_registers(*registers), symbols);
-      code(VirtAddr{(*registers)[Reg::kRip]}, symbols);
+      if (const auto rip = registers->get(Reg::kRip)) code(VirtAddr{*rip}, symbols);
     }
     for (const Task& task : read_tasks(kernel_, problems_)) {
       if (task.has_stack && !task.on_cpu) stack(unwinder.from_sleeping(task.saved_sp), symbols);

@@ -224,6 +224,11 @@ void Unwinder::scan(VirtAddr sp, Stack& stack) const {
 }
 
 Stack Unwinder::from_registers(const Registers& registers) const {
+  if (!registers.knows(Reg::kRip)) {
+    Stack stack;
+    stack.end_reason = "rip is not known";
+    return stack;
+  }
   State state;
   state.ip = VirtAddr{registers[Reg::kRip]};
   state.sp = VirtAddr{registers[Reg::kRsp]};

@@ -121,9 +121,12 @@ class KvmBuilder {
                    {"nested", "svm_nested_state", 536}});
     btf.structure("loaded_vmcs", 32, {{"vmcs", "ptr", 0}, {"shadow_vmcs", "ptr", 8}});
     btf.structure("nested_vmx", 64, {{"vmcs02", "loaded_vmcs", 0}});
-    btf.structure(
-        "vcpu_vmx", 1024,
-        {{"vcpu", "kvm_vcpu", 0}, {"vmcs01", "loaded_vmcs", 640}, {"nested", "nested_vmx", 672}});
+    btf.structure("vcpu_vmx", 1024,
+                  {{"vcpu", "kvm_vcpu", 0},
+                   {"guest_state_loaded", "u8", 600},
+                   {"msr_guest_kernel_gs_base", "u64", 608},
+                   {"vmcs01", "loaded_vmcs", 640},
+                   {"nested", "nested_vmx", 672}});
   }
 
   void memory() {

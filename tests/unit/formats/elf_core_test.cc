@@ -141,6 +141,24 @@ TEST(ElfNotes, QemuCompletesPrstatusInOrder) {
   EXPECT_FALSE(cpus[1].knows(Reg::kKernelGsBase));
 }
 
+TEST(ElfNotes, WhatIsNotKnownStaysSo) {
+  Registers some, all = some_registers(1);
+  some.set(Reg::kRax, 7);
+  some.set(Reg::kKernelGsBase, 8);
+  const std::vector<Note> notes{prstatus_note(some, 1), prstatus_note(all, 2), qemu_note(some),
+                                qemu_note(all)};
+  EXPECT_TRUE(registers_from(notes)[0].knows(Reg::kRip)) << "as others write it";
+  std::vector<Note> ours = notes;
+  ours.push_back(known_note({some, all}));
+  const auto cpus = registers_from(ours);
+  ASSERT_EQ(cpus.size(), 2u);
+  EXPECT_EQ(cpus[0].known(), some.known());
+  EXPECT_EQ(cpus[0].get(Reg::kKernelGsBase), 8u);
+  EXPECT_EQ(cpus[1].get(Reg::kRip), all.get(Reg::kRip));
+  ours.back() = known_note({some});  // of other CPUs than these
+  EXPECT_TRUE(registers_from(ours)[0].knows(Reg::kRip));
+}
+
 TEST(ElfCore, GivesMemoryByPhysicalAddress) {
   const auto image = open(ElfCoreBuilder()
                               .load(0x2000, as_bytes("second"))

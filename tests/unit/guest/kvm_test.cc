@@ -62,6 +62,7 @@ TEST(Kvm, OfIntelsGuestsWhatKvmHasReadItself) {
   host.builder.write_u64(host.arch(16 * 8), 0x7777);  // rip, stale
   host.builder.write_u64(host.arch(144), 0x1000);
   host.builder.write_u64(host.arch(152), 0xd01);
+  host.builder.write_u64(host.kvm.vcpu + 608, 0xffff888007c00000);
   const auto machines = host.machines();
   EXPECT_THAT(host.problems, IsEmpty());
   ASSERT_THAT(machines, SizeIs(1));
@@ -69,8 +70,17 @@ TEST(Kvm, OfIntelsGuestsWhatKvmHasReadItself) {
   EXPECT_EQ(cpu.get(Reg::kR15), 0x1515u);
   EXPECT_EQ(cpu.get(Reg::kCr3), 0x1000u);
   EXPECT_EQ(cpu.get(Reg::kEfer), 0xd01u);
+  EXPECT_EQ(cpu.get(Reg::kKernelGsBase), 0xffff888007c00000u);
   for (const Reg reg : {Reg::kRsp, Reg::kRip, Reg::kRflags, Reg::kCr0, Reg::kGsBase, Reg::kCs})
     EXPECT_EQ(cpu.get(reg), std::nullopt) << static_cast<int>(reg);
+}
+
+TEST(Kvm, AnMsrThatIsInTheCpuIsNotKnown) {
+  Host host(Vendor::kIntel);
+  host.builder.write_u32(host.kvm.vcpu + 600, 1);  // guest_state_loaded
+  const auto machines = host.machines();
+  ASSERT_THAT(machines, SizeIs(1));
+  EXPECT_EQ(machines[0].cpus.at(0).registers.get(Reg::kKernelGsBase), std::nullopt);
 }
 
 std::vector<std::pair<KvmState::What, ModuleRange>> state_of(Host& host) {

@@ -158,6 +158,19 @@ TEST_P(Unwind, GoesThroughAnInterruptWithItsExactAddress) {
   EXPECT_TRUE(stack.complete);
 }
 
+TEST_P(Unwind, WithoutRipThereIsNoFrame) {
+  Machine machine(GetParam());
+  Registers cpu;
+  cpu.set(Reg::kRsp, (machine.stack + 0x400).value);
+  machine.builder.write_u64(machine.stack + 0x400, Machine::kEntry + 1);
+  machine.unwind(Machine::kLeaf, machine.stack, 0);  // makes the kernel
+  const Stack stack =
+      Unwinder(*machine.kernel, &*machine.orc, *machine.symbols).from_registers(cpu);
+  EXPECT_THAT(stack.frames, testing::IsEmpty());
+  EXPECT_FALSE(stack.complete);
+  EXPECT_EQ(stack.end_reason, "rip is not known");
+}
+
 TEST_P(Unwind, EndsWellInUserMode) {
   Machine machine(GetParam());
   const VirtAddr sp = machine.stack + 0x400;
