@@ -202,6 +202,7 @@ Result<void> HostPages::Builder::module_attributes(const Module& module) {
     const std::uint64_t stride = HVD_TRY(types_->size_of(entry));
     const Member name = HVD_TRY(types_->member(entry, name_path));
     const VirtAddr at{HVD_TRY(kernel_.field(module.struct_at, pointer))};
+    if (at.value == 0) return {};  // it is not that far
     const std::uint64_t entries = HVD_TRY(kernel_.field(at, count));
     if (entries > kMaxModuleSections) return Error{ErrorCode::kCorrupt, "it has too many"};
     keep(at, first.offset + entries * stride);

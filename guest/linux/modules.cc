@@ -50,6 +50,10 @@ Result<std::vector<ModuleRange>> read_ranges(const Kernel& kernel, VirtAddr modu
   const auto base = HVD_TRY(types.member("module", "core_layout.base"));
   const auto size = HVD_TRY(types.member("module", "core_layout.size"));
   HVD_TRY(add(module, base, size));
+  // Until a module has started, its symbols are there, too.
+  const auto init = types.member("module", "init_layout.base");
+  const auto init_size = types.member("module", "init_layout.size");
+  if (init && init_size) HVD_TRY(add(module, *init, *init_size));
   return ranges;
 }
 
@@ -76,6 +80,15 @@ Result<Bytes> build_id_note(const Kernel& kernel, const Module& module) {
     return kernel.memory().read_bytes(name_at + kGnu.size(), header.contents_size);
   }
   return Error{ErrorCode::kNotFound, "module " + module.name + " has no build id"};
+}
+
+bool is_live(const Kernel& kernel, VirtAddr module) {
+  const Types& types = *kernel.types();
+  const auto state = types.member("module", "state");
+  const auto live = types.enumerator("MODULE_STATE_LIVE");
+  if (!state || !live) return true;
+  const auto value = kernel.field(module, *state);
+  return !value || *value == *live;
 }
 
 std::string read_build_id(const Kernel& kernel, const Module& module) {
@@ -119,6 +132,7 @@ std::vector<Module> read_modules(const Kernel& kernel, std::vector<std::string>&
       }
       module.name = *text;
       module.ranges = std::move(*ranges);
+      module.live = is_live(kernel, module.struct_at);
       module.build_id = read_build_id(kernel, module);
       modules.push_back(std::move(module));
       return true;

@@ -27,6 +27,7 @@ struct Module {
   VirtAddr struct_at;
   std::vector<ModuleRange> ranges;  // the text first
   std::string build_id;             // hexadecimal; empty when the kernel does not keep it
+  bool live = true;                 // or it is being loaded or unloaded
   std::uint64_t size() const;
   bool contains(VirtAddr at) const;
   VirtAddr base() const { return ranges.empty() ? VirtAddr{} : ranges.front().begin; }

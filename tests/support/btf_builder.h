@@ -128,8 +128,10 @@ inline void add_kernel_types(BtfBuilder& btf, bool old_orc = false) {
                 {{"symtab", "ptr", 0}, {"num_symtab", "u32", 8}, {"strtab", "ptr", 16}});
   btf.structure("mod_arch_specific", 24,
                 {{"num_orcs", "u32", 0}, {"orc_unwind_ip", "ptr", 8}, {"orc_unwind", "ptr", 16}});
+  btf.enumeration("module_state", {{"MODULE_STATE_LIVE", 0}, {"MODULE_STATE_COMING", 1}});
   btf.structure("module", 256,
-                {{"list", "list_head", 8},
+                {{"state", "u32", 0},
+                 {"list", "list_head", 8},
                  {"name", "char[56]", 24},
                  {"build_id", "u8[20]", 80},
                  {"mem", "module_memory[3]", 104},

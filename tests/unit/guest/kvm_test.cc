@@ -54,6 +54,19 @@ TEST(Kvm, BuiltIntoTheKernel) {
   EXPECT_EQ(machine.cpus[0].registers.get(Reg::kRip), 0xffffffff81001234u);
 }
 
+// It cannot be asked yet, and without it nothing can have made a VM.
+TEST(Kvm, WhileItsModuleIsLoadedThereAreNoMachines) {
+  Host host(Vendor::kAmd);
+  (void)host.machines();
+  Module kvm;
+  kvm.name = "kvm";
+  EXPECT_THAT(KvmTypes::open(*host.kernel, {kvm}), FailsWith(ErrorCode::kNotFound, "vm_list"));
+  kvm.live = false;
+  const auto types = KvmTypes::open(*host.kernel, {kvm});
+  ASSERT_THAT(types, Succeeds());
+  EXPECT_EQ(*types, nullptr);
+}
+
 // A VMCS is for the CPU alone: what KVM has not read out of it is not known.
 TEST(Kvm, OfIntelsGuestsWhatKvmHasReadItself) {
   Host host(Vendor::kIntel);

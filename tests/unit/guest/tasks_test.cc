@@ -140,11 +140,14 @@ TEST(Modules, ListThemselvesAndTheirSymbols) {
   const std::uint64_t base = LinuxBuilder::kText + 0x1800000;
   const VirtAddr ext4 = add_module(machine.builder, head, "ext4", base, 0x1000);
   add_module_symbol(machine.builder, ext4, "ext4_mount", base + 0x40);
-  add_module(machine.builder, head, "broken", base + 0x2000, 0x1000);
+  const VirtAddr broken = add_module(machine.builder, head, "broken", base + 0x2000, 0x1000);
+  machine.builder.write_u32(broken, 1);  // MODULE_STATE_COMING
   machine.open();
   const auto modules = read_modules(*machine.kernel, machine.problems);
   ASSERT_THAT(modules, SizeIs(2));
   EXPECT_EQ(modules[0].name, "ext4");
+  EXPECT_TRUE(modules[0].live);
+  EXPECT_FALSE(modules[1].live);
   EXPECT_EQ(modules[0].size(), 0x1000u);
   EXPECT_TRUE(modules[0].contains(VirtAddr{base + 0xfff}));
   EXPECT_FALSE(modules[0].contains(VirtAddr{base + 0x1000}));
