@@ -131,10 +131,12 @@ json WindowsGuest::cpus_json() const {
     const auto read = [&](VirtAddr at, std::size_t size) {
       return kernel_->space().read_bytes(at, size);
     };
-    const VirtAddr rip{registers ? (*registers)[Reg::kRip] : 0};
-    const Place place = symbolizer_->at(rip);
-    entry["code"] =
-        registers ? code_json(read, rip, place.symbol.empty() ? 0 : place.offset) : json::array();
+    entry["code"] = json::array();
+    if (registers && registers->knows(Reg::kRip)) {
+      const VirtAddr rip{(*registers)[Reg::kRip]};
+      const Place place = symbolizer_->at(rip);
+      entry["code"] = code_json(read, rip, place.symbol.empty() ? 0 : place.offset);
+    }
     out.push_back(std::move(entry));
   }
   return out;

@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "base/byte_writer.h"
 #include "base/text.h"
 #include "capture/guest_pages.h"
+#include "capture/kvm_memory.h"
 #include "capture/memory_pages.h"
 #include "capture/process_partition.h"
 #include "capture/qemu_guest.h"
-#include "guest/linux/kvm_state.h"
 #include "guest/linux/vm_memory.h"
 
 namespace hvd {
@@ -68,32 +67,15 @@ std::vector<MemorySlot> private_memory(const ProcessMemory& vmm,
   return out;
 }
 
-// What KVM had of the guest, as notes: it is the tenant's, and nobody else gets it.
-std::vector<Note> state_of(const Kernel& host, const KvmTypes& types, const VirtualMachine& machine,
-                           std::vector<std::string>& problems) {
-  std::vector<Note> out;
-  const auto parts = read_kvm_state(host, types, machine);
-  if (!parts) problems.push_back("what KVM had of it: " + parts.error().message);
-  for (const KvmState& part : parts ? *parts : std::vector<KvmState>()) {
-    const auto bytes = host.memory().read_bytes(part.at.begin, part.at.size);
-    if (!bytes) {
-      problems.push_back("what KVM had of vCPU " + std::to_string(part.cpu) + ": " +
-                         bytes.error().message);
-      continue;
-    }
-    ByteWriter note;
-    note.u32(part.cpu).u32(0).put(*bytes);
-    out.push_back({format::kKvmNote, static_cast<std::uint32_t>(part.what), note.take()});
-  }
-  return out;
-}
-
-json facts_of(const VirtualMachine& machine, const VmMemory& ram, const VmMemory& vmm) {
+json facts_of(const VirtualMachine& machine, const VmMemory& ram, const VmMemory& vmm,
+              const KvmMemory& kvm) {
   json ranges = json::array(), threads = json::array();
   for (const PhysRange& range : ram.ranges())
     ranges.push_back({range.begin.value, range.size, "ram"});
   for (const PhysRange& range : vmm.ranges())
     ranges.push_back({range.begin.value + kVmmBase, range.size, "vmm"});
+  for (const PhysRange& range : kvm.ranges())
+    ranges.push_back({range.begin.value, range.size, "kvm"});
   for (const VirtualCpu& cpu : machine.cpus) {
     json entry{{"vcpu", cpu.id}, {"tid", cpu.pid}, {"in_guest", cpu.in_guest}};
     if (cpu.host_cpu) entry["host_cpu"] = *cpu.host_cpu;
@@ -106,6 +88,7 @@ json facts_of(const VirtualMachine& machine, const VmMemory& ram, const VmMemory
           {"vmm",
            {{"pid", machine.pid},
             {"base", kVmmBase},
+            {"kvm", kvm.list()},
             {"command_line", without_secrets(machine.command_line)},
             {"vcpus", std::move(threads)}}}};
 }
@@ -140,20 +123,23 @@ Result<void> write_tenant(CaptureSession& session, const Kernel& host, const Kvm
   const auto pages = GuestPages::open(allowed, registers, {}, policy.level, true);
   if (const auto short_of = pages->shortfall(policy.level)) problems.push_back(*short_of);
 
-  const std::vector<Note> state = state_of(host, kvm, machine, problems);
+  auto state = read_kvm_state(host, kvm, machine);
+  if (!state) problems.push_back("what KVM had of it: " + state.error().message);
+  const PageStructs structs = HVD_TRY(PageStructs::open(host));
+  const KvmMemory kvms(host, structs, state ? std::move(*state) : std::vector<KvmState>());
 
   auto partition = session.begin(name, Role::kGuest, policy);
   // A recipient that nothing can be sealed to, or no randomness: it is not written at all.
   if (!partition) return not_written(PartitionState::kFailed, partition.error().message);
   const auto write = [&]() -> Result<PipelineResult> {
-    json facts = facts_of(machine, *ram, own);
+    json facts = facts_of(machine, *ram, own, kvms);
     tell_left_out(facts, *pages, policy);
     HVD_TRY((*partition)->facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
     if (const auto& note = pages->found_note()) HVD_TRY((*partition)->note(*note));
-    for (const Note& note : state) HVD_TRY((*partition)->note(note));
     for (const Registers& cpu : registers) HVD_TRY((*partition)->registers(cpu));
-    Progress progress("Capturing " + printable(name),
-                      total_size(ram->ranges()) + total_size(own.ranges()));
+    Progress progress(
+        "Capturing " + printable(name),
+        total_size(ram->ranges()) + total_size(own.ranges()) + total_size(kvms.ranges()));
     PipelineOptions options = session.pipeline();
     options.mark = [&](std::uint64_t first, std::size_t count) {
       return pages->marks(first, count);
@@ -165,12 +151,15 @@ Result<void> write_tenant(CaptureSession& session, const Kernel& host, const Kvm
     options.mark = [vmm](std::uint64_t, std::size_t count) {
       return std::vector<PageMark>(count, vmm);
     };
-    const PipelineResult more =
-        HVD_TRY(write_memory(MemoryPages(moved), **partition, options, progress));
-    result.unreadable_pages += more.unreadable_pages;
-    result.over_budget_pages += more.over_budget_pages;
-    result.replaced_pages += more.replaced_pages;
-    result.swapped_pages += more.swapped_pages;
+    for (const PhysicalMemory* beside :
+         {static_cast<const PhysicalMemory*>(&moved), static_cast<const PhysicalMemory*>(&kvms)}) {
+      const PipelineResult more =
+          HVD_TRY(write_memory(MemoryPages(*beside), **partition, options, progress));
+      result.unreadable_pages += more.unreadable_pages;
+      result.over_budget_pages += more.over_budget_pages;
+      result.replaced_pages += more.replaced_pages;
+      result.swapped_pages += more.swapped_pages;
+    }
     return result;
   };
   return session.end(name, **partition, write(), std::move(problems));

@@ -1,7 +1,7 @@
 #include "extractor/vmm_image.h"
 
+#include "base/byte_writer.h"
 #include "base/json.h"
-#include "formats/hvd/layout.h"
 
 namespace hvd {
 namespace {
@@ -29,6 +29,35 @@ class VmmMemory final : public PhysicalMemory {
   const std::vector<PhysRange> ranges_;
 };
 
+// What KVM had of the guest, each part a note: its type says what it is (SPEC.md, "FACTS").
+std::vector<Note> kvm_notes(const PhysicalMemory& memory, const json& list,
+                            std::vector<std::string>& problems) {
+  constexpr std::uint64_t kMaxPart = 128u << 10, kMaxAll = 64u << 20;
+  std::vector<Note> out;
+  std::uint64_t all = 0;
+  for (const json& part : list.is_array() ? list : json::array()) {
+    const auto number = [&](const char* name) {
+      const json value = part.is_object() ? part.value(name, json()) : json();
+      return value.is_number_unsigned() ? value.get<std::uint64_t>() : ~std::uint64_t{0};
+    };
+    const std::uint64_t type = number("type"), cpu = number("vcpu"), size = number("size");
+    if (type >> 32 || cpu >> 32 || size > kMaxPart || (all += size) > kMaxAll) {
+      problems.emplace_back("what KVM had of the guest is not described well");
+      break;
+    }
+    Bytes bytes(static_cast<std::size_t>(size));
+    if (const auto read = memory.read(PhysAddr{number("address")}, bytes); !read) {
+      problems.push_back("what KVM had of vCPU " + std::to_string(cpu) + ": " +
+                         read.error().message);
+      continue;
+    }
+    ByteWriter contents;
+    contents.u32(static_cast<std::uint32_t>(cpu)).u32(0).put(bytes);
+    out.push_back({"HVDUMP-KVM", static_cast<std::uint32_t>(type), contents.take()});
+  }
+  return out;
+}
+
 }  // namespace
 
 Result<Image> vmm_image(const Image& partition) {
@@ -52,9 +81,7 @@ Result<Image> vmm_image(const Image& partition) {
   image.name = partition.name + "'s VMM";
   image.facts = json{{"address_space", "process"}, {"vmm", vmm}}.dump(
       -1, ' ', false, json::error_handler_t::replace);
-  for (const Note& note : partition.notes) {
-    if (note.name == format::kKvmNote) image.notes.push_back(note);
-  }
+  image.notes = kvm_notes(*partition.memory, vmm.value("kvm", json()), image.problems);
   image.memory =
       std::make_shared<VmmMemory>(*partition.memory, from, normalised(std::move(ranges)));
   return image;

@@ -150,7 +150,7 @@ class DumpMaker {
     const AddressSpace& space = kernel_.space();
     if (kernel_.debugger_data()) parts(plan);
     const Registers* registers = crashed_ ? crashed_->best() : nullptr;
-    if (registers) {
+    if (registers && registers->knows(Reg::kRsp)) {
       plan.stack_at = VirtAddr{(*registers)[Reg::kRsp]};
       plan.stack = space.read_up_to(plan.stack_at, kStackBytes);
     }
@@ -305,7 +305,7 @@ Result<void> write_triage(const Image& image, const SymbolFinder& finder, const 
   const Unwinder unwinder(kernel->space(), modules);
   const Symbolizer symbolizer(kernel->space(), modules, finder);
   for (const Cpu& cpu : kernel->cpus()) {
-    if (!cpu.best()) continue;
+    if (!cpu.best() || !cpu.best()->knows(Reg::kRip)) continue;
     for (const Frame& frame : unwinder.from_cpu(cpu).frames) (void)symbolizer.at(frame.lookup);
     constexpr std::uint64_t kCode = 256;
     (void)kernel->space().read_up_to(VirtAddr{(*cpu.best())[Reg::kRip]} - kCode, 2 * kCode);

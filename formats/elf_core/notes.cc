@@ -49,9 +49,10 @@ void set_from_prstatus(Registers& out, const UserRegisters& in) {
                                                   {Reg::kFs, in.fs},
                                                   {Reg::kGs, in.gs}};
   for (const auto& [reg, value] : values) out.set(reg, value);
-  // A kernel that dies saves struct pt_regs, which has no bases (crash_save_cpu).
+  // Zero where nobody filled them in. A kernel that dies saves as gs base the one that is swapped
+  // out (ELF_CORE_COPY_REGS, arch/x86/include/asm/elf.h).
   if (in.fs_base != 0) out.set(Reg::kFsBase, in.fs_base);
-  if (in.gs_base != 0) out.set(Reg::kGsBase, in.gs_base);
+  if (in.gs_base != 0) out.set((in.cs & 3) != 0 ? Reg::kGsBase : Reg::kKernelGsBase, in.gs_base);
 }
 
 void set_from_qemu(Registers& out, const QemuCpuState& in, std::size_t present) {

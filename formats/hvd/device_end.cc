@@ -7,6 +7,11 @@
 #include "formats/hvd/catalog.h"
 
 namespace hvd::format {
+namespace {
+
+constexpr std::size_t kMaxEnds = 64;  // each is tried
+
+}  // namespace
 
 std::shared_ptr<const ByteSource> dump_on_device(std::shared_ptr<const ByteSource> device) {
   // From header to header; an older dump's records may follow without a gap, hence all the footers.
@@ -21,8 +26,10 @@ std::shared_ptr<const ByteSource> dump_on_device(std::shared_ptr<const ByteSourc
       break;
     const std::uint64_t size = sizeof header + header.payload_size;
     at += (size + kAlignment - 1) / kAlignment * kAlignment;
-    if (header.type == static_cast<std::uint16_t>(RecordType::kFooter) && at <= device->size())
-      ends.push_back(at);
+    if (header.type != static_cast<std::uint16_t>(RecordType::kFooter) || at > device->size())
+      continue;
+    if (ends.size() == kMaxEnds) ends.erase(ends.begin());
+    ends.push_back(at);
   }
   for (auto end = ends.rbegin(); end != ends.rend(); ++end) {
     auto dump = std::make_shared<SourceHead>(device, *end);

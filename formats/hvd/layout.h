@@ -188,8 +188,6 @@ struct Footer {
 static_assert(sizeof(Footer) == 128 && WireStruct<Footer>);
 inline constexpr std::size_t kFooterRecordBytes = sizeof(RecordHeader) + sizeof(Footer);
 
-/// Notes of what KVM had of a guest; their type is KvmState::What (SPEC.md, "NOTE").
-inline constexpr const char* kKvmNote = "HVDUMP-KVM";
 /// The note in which the partition of a dead host says what was kept, blanked and left out, as JSON
 /// (SPEC.md, "NOTE").
 inline constexpr const char* kLedgerNote = "HVDUMP";

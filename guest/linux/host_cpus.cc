@@ -5,7 +5,10 @@
 namespace hvd::linux_guest {
 namespace {
 
-bool in_user_mode(const Registers& cpu) { return (cpu[Reg::kCs] & 3) != 0; }
+// In doubt it was.
+bool in_user_mode(const Registers& cpu) {
+  return !cpu.knows(Reg::kCs) || !cpu.knows(Reg::kRip) || (cpu[Reg::kCs] & 3) != 0;
+}
 
 // Between an entry from user mode and the instruction that clears the registers, and again once
 // they are restored: all of that is in one section (arch/x86/entry/entry_64.S).
@@ -40,6 +43,22 @@ Result<VirtAddr> below_irq_stack(const Kernel& host, unsigned cpu, VirtAddr sp) 
 
 }  // namespace
 
+Result<bool> is_kernel_thread(const Kernel& kernel, VirtAddr task) {
+  constexpr std::uint64_t kKernelThread = 0x00200000;  // PF_KTHREAD (include/linux/sched.h)
+  const Types* types = HVD_TRY(kernel.need_types());
+  const Member flags = HVD_TRY(types->member("task_struct", "flags"));
+  return (HVD_TRY(kernel.field(task, flags)) & kKernelThread) != 0;
+}
+
+Result<bool> VmmProcesses::may_run(const Kernel& kernel, VirtAddr task) const {
+  const Types* types = HVD_TRY(kernel.need_types());
+  const Member mm = HVD_TRY(types->member("task_struct", "mm"));
+  const std::uint64_t its = HVD_TRY(kernel.field(task, mm));
+  if (its != 0) return may_include(its);
+  // A process that is on its way out has lost its memory already, and not yet its stack.
+  return !HVD_TRY(is_kernel_thread(kernel, task)) && (!complete_ || !machines_.empty());
+}
+
 bool VmmProcesses::may_include(std::uint64_t mm) const {
   if (mm == 0) return false;
   return !complete_ || std::any_of(machines_.begin(), machines_.end(),
@@ -51,10 +70,8 @@ std::optional<Registers> visible_registers(const Kernel& host, unsigned cpu,
   const Registers* all = host.registers_of(cpu);
   if (!all) return std::nullopt;
   const auto for_vmm = [&]() -> Result<bool> {
-    const Types* types = HVD_TRY(host.need_types());
-    const Member mm = HVD_TRY(types->member("task_struct", "mm"));
     const VirtAddr task = HVD_TRY(current_task(host, cpu));
-    return vmms.may_include(HVD_TRY(host.field(task, mm)));
+    return vmms.may_run(host, task);
   };
   const bool users = in_user_mode(*all) || at_entry(host, *all);
   const auto vmm = for_vmm();

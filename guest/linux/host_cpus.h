@@ -17,13 +17,20 @@ class VmmProcesses {
   VmmProcesses(const std::vector<VirtualMachine>& machines, bool complete)
       : machines_(machines), complete_(complete) {}
   bool complete() const { return complete_; }
+  const std::vector<VirtualMachine>& machines() const { return machines_; }
   /// `mm`: task_struct.mm; kernel threads have none.
   bool may_include(std::uint64_t mm) const;
+  /// `task`: a struct task_struct; true also of a process that is exiting, whose memory nothing
+  /// leads to any more.
+  Result<bool> may_run(const Kernel& kernel, VirtAddr task) const;
 
  private:
   const std::vector<VirtualMachine>& machines_;
   bool complete_;
 };
+
+/// PF_KTHREAD: `task` is the kernel's own, and no process.
+Result<bool> is_kernel_thread(const Kernel& kernel, VirtAddr task);
 
 /// Of the registers of `cpu` what may be seen. A CPU in user mode has that process's, one at the
 /// kernel's very entry or exit may still have them, and one in the kernel on behalf of a VMM may

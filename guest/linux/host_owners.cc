@@ -41,16 +41,7 @@ constexpr Text kObjectCaches[] = {
     "pool_workqueue",
 };
 
-// Of these level full keeps no more than addresses: caches of buffers and of things that have small
-// contents within them.
-constexpr Text kMixedParts[] = {
-    "kmalloc", "dma",       "skb",     "names_cache", "inode",       "bio",    "sense", "sgpool",
-    "sock",    "TCP",       "UDP",     "UNIX",        "tcp",         "dentry", "pipe",  "tty",
-    "fuse",    "mempool",   "xfs",     "ext4",        "btrfs",       "nfs",    "ceph",  "journal",
-    "buffer",  "page->ptl", "request", "uid_cache",   "user_struct",
-};
-
-// And these are left out at any level: a guest's state, secrets and what secrets pass through.
+// Left out at any level: a guest's state, secrets and what secrets pass through.
 constexpr Text kDeniedParts[] = {"kvm_vcpu", "kvm_async_pf", "x86_",   "fpu",
                                  "key",      "vhost",        "virtio", "crypt"};
 
@@ -59,20 +50,16 @@ constexpr Text kDeniedParts[] = {"kvm_vcpu", "kvm_async_pf", "x86_",   "fpu",
 Result<void> HostPages::Builder::caches() {
   out_.caches_ = read_slab_caches(kernel_, problems_);
   for (const auto& [at, cache] : out_.caches_) {
-    HostKind kind = HostKind::kOtherObjects;
     const auto is = [&](Text name) { return cache.name == name; };
     const auto has = [&](Text part) { return cache.name.find(part) != std::string::npos; };
-    const bool full = out_.detail_ == HostDetail::kFull;
-    if (std::any_of(std::begin(kObjectCaches), std::end(kObjectCaches), is))
-      kind = HostKind::kObjects;
-    else if (std::any_of(std::begin(kDeniedParts), std::end(kDeniedParts), has))
+    HostKind kind = HostKind::kAddressesOnly;
+    if (std::any_of(std::begin(kDeniedParts), std::end(kDeniedParts), has) &&
+        std::none_of(std::begin(kObjectCaches), std::end(kObjectCaches), is))
       kind = HostKind::kOtherObjects;
+    else if (cache.merged) kind = HostKind::kAddressesOnly;  // holds what is not named
     else if (cache.name == "task_struct") kind = HostKind::kTasks;
-    else if (full && std::any_of(std::begin(kMixedParts), std::end(kMixedParts), has))
-      kind = HostKind::kAddressesOnly;
-    else if (full) kind = HostKind::kObjects;
-    // It holds objects of caches that are not named.
-    if (cache.merged) kind = full ? HostKind::kAddressesOnly : HostKind::kOtherObjects;
+    else if (std::any_of(std::begin(kObjectCaches), std::end(kObjectCaches), is))
+      kind = HostKind::kObjects;
     out_.cache_kinds_[at] = kind;
   }
   // Newer kernels keep the FPU state behind the structure.
@@ -85,7 +72,6 @@ Result<void> HostPages::Builder::tasks() {
   out_.user_registers_ = HVD_TRY(types_->size_of("pt_regs"));
   const std::uint64_t stack_size = types_->size_of("thread_union").value_or(std::uint64_t{16384});
   const Member stack = HVD_TRY(types_->member("task_struct", "stack"));
-  const Member mm = HVD_TRY(types_->member("task_struct", "mm"));
   // What a task leads to, should its cache be merged with others: how a process is found, and its
   // threads.
   std::vector<std::pair<Member, std::uint64_t>> linked;
@@ -104,7 +90,8 @@ Result<void> HostPages::Builder::tasks() {
   if (stack_size > (1u << 20) || out_.user_registers_ > 512)
     return Error{ErrorCode::kUnsupported, "kernel stacks have an unknown size"};
   for (const Task& task : read_tasks(kernel_, problems_)) {
-    const auto its_mm = kernel_.field(task.struct_at, mm);
+    const auto kernel_thread = is_kernel_thread(kernel_, task.struct_at);
+    const auto for_vmm = vmms_.may_run(kernel_, task.struct_at);
     for (const auto& [member, size] : linked) {
       if (const auto at = kernel_.field(task.struct_at, member); at && *at != 0)
         keep(VirtAddr{*at}, size);
@@ -123,9 +110,9 @@ Result<void> HostPages::Builder::tasks() {
     StackPage page;
     page.begin = begin, page.end = begin + stack_size;
     const LivePart live = live_part(kernel_, task, page.begin, page.end);
-    page.user = !its_mm || *its_mm != 0;
+    page.user = !kernel_thread || !*kernel_thread;
     page.live = live.begin;
-    page.addresses_only = !its_mm || vmms_.may_include(*its_mm) || !live.known;
+    page.addresses_only = !for_vmm || *for_vmm || !live.known;
     out_.stack_ranges_.push_back({begin, stack_size});
     for (const PageMapping& piece : pieces(begin, stack_size)) {
       for (std::uint64_t done = 0; done < piece.size; done += kPageSize) {

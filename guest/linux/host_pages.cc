@@ -82,6 +82,7 @@ HostKind HostPages::kind_of(const PageFacts& facts) const {
     case PageUse::kReserved:
     case PageUse::kOther: break;
   }
+  if (facts.unused) return HostKind::kFree;
   return addresses_of_unknown_ ? HostKind::kAddressesOnly : HostKind::kOther;
 }
 
@@ -112,7 +113,9 @@ std::vector<HostKind> HostPages::kinds(std::uint64_t first, std::size_t count) c
     });
   }
   each(HostKind::kGuestState, [&](std::size_t i) {
-    if (!is_kept(out[i]) || out[i] == HostKind::kAddressesOnly) out[i] = HostKind::kGuestState;
+    const bool kernels = out[i] == HostKind::kAddressesOnly || out[i] == HostKind::kOtherObjects ||
+                         out[i] == HostKind::kOther;
+    if (kernels) out[i] = HostKind::kGuestState;
   });
   // Known structures in pages that are otherwise left out.
   each(HostKind::kVirtualMachines, [&](std::size_t i) {

@@ -55,7 +55,7 @@ inline bool is_redacted(HostKind kind) {
 }
 
 enum class HostDetail {
-  kSecure,  // object caches on the allow-list
+  kSecure,  // what is on the allow-list
   kFull,    // every page of the kernel's but for a deny-list
 };
 
@@ -94,7 +94,6 @@ class HostPages {
   bool is_address(std::uint64_t word) const;
 
   PageStructs pages_;
-  HostDetail detail_ = HostDetail::kSecure;
   std::unordered_map<std::uint64_t, SlabCache> caches_;
   std::unordered_map<std::uint64_t, HostKind> cache_kinds_;
   // By kind, the ranges that lead to it; of kImage, kPerCpu, kMemoryMap and kLog only where the

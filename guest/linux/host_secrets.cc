@@ -1,6 +1,7 @@
 // What in a host's kernel must not be seen, and where nothing else can be.
 #include <algorithm>
 
+#include "base/text.h"
 #include "guest/linux/host_survey.h"
 
 namespace hvd::linux_guest {
@@ -21,14 +22,21 @@ Result<void> HostPages::Builder::unknown_memory(const std::vector<Module>& modul
   if (!vmms_.complete()) return Error{ErrorCode::kNotFound, "there may be VMs that are not known"};
   if (guest_state_) return *guest_state_;
   const VirtAddr direct{HVD_TRY(variable("page_offset_base"))};
-  const std::uint64_t count = HVD_TRY(variable("max_pfn"));
+  const std::uint64_t max_pfn = HVD_TRY(variable("max_pfn"));
   const VirtAddr map{HVD_TRY(variable("vmemmap_base"))};
   const std::uint64_t page = HVD_TRY(types_->size_of("page"));
   const VirtAddr text = HVD_TRY(kernel_.symbol("_text")), end = HVD_TRY(kernel_.symbol("_end"));
-  if (count >= (std::uint64_t{1} << 40))
-    return Error{ErrorCode::kCorrupt, "max_pfn is " + std::to_string(count)};
+  const std::vector<PhysRange>& memory = kernel_.memory().physical().ranges();
+  const std::uint64_t end_page =
+      memory.empty() ? 0 : (memory.back().begin.value + memory.back().size) / kPageSize + 1;
+  const std::uint64_t count = std::min(max_pfn, end_page);
   auto& ranges = out_.kernel_;
   ranges = {{direct, count * kPageSize}, {map, count * page}, {text, end - text}};
+  for (const ModuleRange& range : ranges) {
+    if (range.begin.value >> 63 == 0 || range.begin.value + range.size < range.begin.value)
+      return Error{ErrorCode::kCorrupt,
+                   "the kernel's memory cannot begin at " + hex(range.begin.value)};
+  }
   ranges.insert(ranges.end(), out_.stack_ranges_.begin(), out_.stack_ranges_.end());
   for (const Module& module : modules)
     ranges.insert(ranges.end(), module.ranges.begin(), module.ranges.end());

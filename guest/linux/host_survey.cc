@@ -31,8 +31,10 @@ Result<void> HostPages::Builder::run(const std::vector<Module>& modules,
   tell("the modules' types", module_types());
   for (const Module& module : modules) tell("a module's sections", module_attributes(module));
   HVD_TRY(with_context(tasks(), "tasks"));
-  tell("virtual machines", virtual_machines(modules, machines));
-  if (out_.detail_ == HostDetail::kFull) {
+  const auto virtual_machines_told = virtual_machines(modules, machines);
+  tell("virtual machines", virtual_machines_told);
+  if (!virtual_machines_told) guest_state_ = virtual_machines_told.error();
+  if (detail_ == HostDetail::kFull) {
     const auto done = unknown_memory(modules);
     if (!done) {
       problems_.push_back("level full leaves out what nothing says the use of: " +
@@ -224,8 +226,7 @@ Result<HostPages> HostPages::open(const Kernel& kernel, const std::vector<Module
                                   std::vector<std::string>& problems) {
   const PageStructs pages = HVD_TRY(PageStructs::open(kernel));
   HostPages out(pages);
-  out.detail_ = detail;
-  HVD_TRY(Builder(kernel, vmms, out, problems).run(modules, machines));
+  HVD_TRY(Builder(kernel, vmms, detail, out, problems).run(modules, machines));
   return out;
 }
 

@@ -11,11 +11,12 @@ namespace hvd::linux_guest {
 
 class HostPages::Builder {
  public:
-  Builder(const Kernel& kernel, const VmmProcesses& vmms, HostPages& out,
+  Builder(const Kernel& kernel, const VmmProcesses& vmms, HostDetail detail, HostPages& out,
           std::vector<std::string>& problems)
       : kernel_(kernel),
         tables_(kernel.memory().tables()),
         vmms_(vmms),
+        detail_(detail),
         out_(out),
         problems_(problems) {}
 
@@ -54,6 +55,7 @@ class HostPages::Builder {
   const Kernel& kernel_;
   const PageTables& tables_;
   const VmmProcesses& vmms_;
+  const HostDetail detail_;
   HostPages& out_;
   std::vector<std::string>& problems_;
   const Types* types_ = nullptr;

@@ -51,9 +51,9 @@ class Reader {
     // Without an interrupt controller in the kernel there is none.
     const VirtAddr apic = HVD_TRY(pointer(kvm, "kvm_vcpu", at, "arch.apic"));
     if (apic.value != 0) HVD_TRY(page(What::kLocalApic, id, kvm, "kvm_lapic", apic, "regs"));
-    if (types_.amd()) HVD_TRY(amd(id, at));
-    if (types_.intel()) HVD_TRY(intel(id, at));
-    return {};
+    if (types_.amd()) return amd(id, at);
+    if (types_.intel()) return intel(id, at);
+    return Error{ErrorCode::kUnsupported, "it is neither AMD's virtualisation nor Intel's"};
   }
 
   // struct kvm_vcpu is the beginning of both structures. The first member is of the guest, the

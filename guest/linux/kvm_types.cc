@@ -9,8 +9,9 @@ Result<std::unique_ptr<const KvmTypes>> KvmTypes::open(const Kernel& kernel,
   std::unique_ptr<KvmTypes> out(new KvmTypes);
   std::optional<VirtAddr> operations;
   if (const Module* kvm = module_named(modules, "kvm")) {
-    // What needs it can only be loaded once it has started, and as long as there are VMs it stays.
-    if (!kvm->live) return std::unique_ptr<const KvmTypes>();
+    // What needs it can only be loaded once it has started, and as long as that is there it stays.
+    const bool used = module_named(modules, "kvm_amd") || module_named(modules, "kvm_intel");
+    if (!kvm->live && !used) return std::unique_ptr<const KvmTypes>();
     for (const ModuleSymbol& symbol : read_module_symbols(kernel, *kvm)) {
       if (symbol.name == "vm_list") out->vm_list_ = symbol.address;
       if (symbol.name == "kvm_x86_ops") operations = symbol.address;

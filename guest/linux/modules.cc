@@ -85,10 +85,13 @@ Result<Bytes> build_id_note(const Kernel& kernel, const Module& module) {
 bool is_live(const Kernel& kernel, VirtAddr module) {
   const Types& types = *kernel.types();
   const auto state = types.member("module", "state");
-  const auto live = types.enumerator("MODULE_STATE_LIVE");
-  if (!state || !live) return true;
-  const auto value = kernel.field(module, *state);
-  return !value || *value == *live;
+  const auto value = state ? kernel.field(module, *state) : Result<std::uint64_t>(state.error());
+  if (!value) return true;
+  for (const char* name : {"MODULE_STATE_COMING", "MODULE_STATE_GOING", "MODULE_STATE_UNFORMED"}) {
+    const auto other = types.enumerator(name);
+    if (other && *other == *value) return false;
+  }
+  return true;
 }
 
 std::string read_build_id(const Kernel& kernel, const Module& module) {

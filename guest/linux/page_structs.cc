@@ -41,6 +41,7 @@ Result<void> PageStructs::read_layout(const Kernel& kernel) {
   const Member own = HVD_TRY(types.member("page", "private"));
   private_at_ = own.offset;
   const Member type = HVD_TRY(types.first_member_of("page", {"page_type", "_mapcount"}));
+  count_at_ = HVD_TRY(types.member("page", "_refcount")).offset;
   flags_at_ = flags.offset, mapping_at_ = mapping.offset, compound_at_ = compound.offset,
   type_at_ = type.offset;
   if (page_size_ < 32 || page_size_ > 256)
@@ -102,6 +103,7 @@ PageFacts PageStructs::of(ByteView page) const {
     out.mapping = mapping;
   } else {
     out.use = PageUse::kOther;
+    out.unused = word(page, count_at_, 4) == 0;
   }
   return out;
 }

@@ -24,6 +24,7 @@ enum class PageUse : std::uint8_t {
 struct PageFacts {
   PageUse use = PageUse::kNone;
   bool poisoned = false;      // the hardware failed here: must not be read
+  bool unused = false;        // kOther: nobody holds it, as on per-CPU free lists and in pools
   std::uint64_t head = 0;     // number of the first page of the allocation it belongs to
   VirtAddr cache;             // kSlab: struct kmem_cache
   std::uint64_t mapping = 0;  // kAnonymous: struct anon_vma; kFile: struct address_space
@@ -53,7 +54,7 @@ class PageStructs {
   VirtAddr vmemmap_;
   std::uint64_t page_size_ = 0;  // of struct page
   std::uint64_t flags_at_ = 0, mapping_at_ = 0, compound_at_ = 0, type_at_ = 0, cache_at_ = 0,
-                private_at_ = 0;
+                private_at_ = 0, count_at_ = 0;
   std::optional<unsigned> reserved_bit_, slab_bit_, poison_bit_;
   // Values of page_type's top byte; null on older kernels, where types are bits.
   std::optional<std::uint64_t> slab_type_, table_type_, buddy_type_, offline_type_;

@@ -31,11 +31,35 @@ bool overlap(const Set& a, const Set& b) {
   return std::any_of(a.begin(), a.end(), [&](std::uint64_t each) { return b.contains(each); });
 }
 
+// Whether the pages of an open file may be cached as those of another: of the lower file on an
+// overlay, of the file behind a loop device.
+Result<bool> hides_another(const Kernel& kernel, VirtAddr file) {
+  constexpr std::uint64_t kLoopMajor = 7;  // LOOP_MAJOR; a dev_t has the minor in its lower 20 bits
+  const Types& types = *HVD_TRY(kernel.need_types());
+  const auto next = [&](const char* type, VirtAddr at, const char* name) -> Result<VirtAddr> {
+    const Member member = HVD_TRY(types.member(type, name));
+    return VirtAddr{HVD_TRY(kernel.field(at, member))};
+  };
+  const VirtAddr mapping = HVD_TRY(next("file", file, "f_mapping"));
+  if (mapping.value == 0) return false;
+  const VirtAddr host = HVD_TRY(next("address_space", mapping, "host"));
+  if (host.value != 0) {
+    const Member device = HVD_TRY(types.member("inode", "i_rdev"));
+    if (HVD_TRY(kernel.field(host, device)) >> 20 == kLoopMajor) return true;
+  }
+  const VirtAddr inode = HVD_TRY(next("file", file, "f_inode"));
+  const VirtAddr super = HVD_TRY(next("inode", inode, "i_sb"));
+  const VirtAddr type = HVD_TRY(next("super_block", super, "s_type"));
+  const VirtAddr name = HVD_TRY(next("file_system_type", type, "name"));
+  return HVD_TRY(kernel.memory().read_string(name, 32)) == "overlay";
+}
+
 }  // namespace
 
 // What one process, or several, lead to.
 struct ProcessPages::Survey {
   Set anonymous, files, shared;  // shared: those of `files` that it may write to for others to see
+  Set opened;                    // struct file
   std::uint64_t mm = 0;          // the last one that was added
 
   static Result<Survey> of(const Kernel& kernel, const Layout& layout, const ProcessPages& pages,
@@ -45,6 +69,7 @@ struct ProcessPages::Survey {
     for (const VmArea& area : areas) {
       if (area.has_private_pages()) out.anonymous.insert(pages.root_of(area.anon_vma.value));
       if (area.file.value == 0) continue;
+      out.opened.insert(area.file.value);
       const std::uint64_t mapping = HVD_TRY(kernel.field(area.file, layout.mapping));
       out.files.insert(mapping);
       if (area.shared()) out.shared.insert(mapping);
@@ -54,6 +79,7 @@ struct ProcessPages::Survey {
   void add(const Survey& other) {
     anonymous.insert(other.anonymous.begin(), other.anonymous.end());
     files.insert(other.files.begin(), other.files.end());
+    opened.insert(other.opened.begin(), other.opened.end());
     shared.insert(other.shared.begin(), other.shared.end());
   }
   // Disk images and the like, which need not be mapped.
@@ -66,6 +92,7 @@ struct ProcessPages::Survey {
     for (std::uint64_t i = 0; i < count; ++i) {
       const VirtAddr file{HVD_TRY(kernel.memory().read_u64(descriptors + i * 8))};
       if (file.value == 0) continue;
+      opened.insert(file.value);
       files.insert(HVD_TRY(kernel.field(file, layout.mapping)));
     }
     return {};
@@ -86,22 +113,26 @@ Result<ProcessPages> ProcessPages::open(const Kernel& kernel, const VmmProcesses
   const std::vector<Task> tasks = read_tasks(kernel, problems);
   if (!problems.empty()) return Error{ErrorCode::kCorrupt, problems.front()};
 
-  // By process; threads may have files of their own.
+  // By process; threads may have files of their own. Of a VMM that is exiting, the VM still leads
+  // to its memory.
   std::unordered_map<std::uint64_t, Survey> others;
   Survey tenants;
-  Set seen_files, unknown;
+  Set seen_files, tenants_seen_files, unknown;
+  for (const VirtualMachine& machine : vmms.machines())
+    tenants.add(HVD_TRY(Survey::of(kernel, layout, out, machine.mm)));
   for (const Task& task : tasks) {
     const std::uint64_t mm = HVD_TRY(kernel.field(task.struct_at, layout.mm));
-    if (mm == 0) continue;
+    const bool is_vmm = HVD_TRY(vmms.may_run(kernel, task.struct_at));
+    if (mm == 0 && !is_vmm) continue;
     const auto add = [&](Survey& to) -> Result<void> {
-      if (to.mm != mm) to.add(HVD_TRY(Survey::of(kernel, layout, out, VirtAddr{mm})));
+      if (mm != 0 && to.mm != mm && !vmms.may_include(mm))
+        to.add(HVD_TRY(Survey::of(kernel, layout, out, VirtAddr{mm})));
       to.mm = mm;
       const std::uint64_t files = HVD_TRY(kernel.field(task.struct_at, layout.files));
-      if (files != 0 && seen_files.insert(files).second)
+      if (files != 0 && (is_vmm ? tenants_seen_files : seen_files).insert(files).second)
         HVD_TRY(to.add_open_files(kernel, layout, VirtAddr{files}));
       return {};
     };
-    const bool is_vmm = vmms.may_include(mm);
     const auto added = add(is_vmm ? tenants : others[mm]);
     // Then nothing can be told from its memory. Of another process nothing is kept, though it may
     // be the back end of a VM's device.
@@ -126,6 +157,14 @@ Result<ProcessPages> ProcessPages::open(const Kernel& kernel, const VmmProcesses
       tenants.add(survey);
       each = others.erase(each);
       again = true;
+    }
+  }
+  if (which == HostFiles::kAll) {
+    for (const std::uint64_t file : tenants.opened) {
+      if (!HVD_TRY(hides_another(kernel, VirtAddr{file}))) continue;
+      return Error{ErrorCode::kUnsupported,
+                   "a VM's process has a file open by way of an overlay or a loop device, so that "
+                   "its pages cannot be told from others"};
     }
   }
   for (const auto& [mm, each] : others) {

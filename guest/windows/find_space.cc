@@ -121,10 +121,12 @@ Result<FoundSpace> find_space(const Image& image, std::optional<PhysAddr> hint, 
     }
   }
   for (const Registers& cpu : image.registers) {
+    if (!cpu.knows(Reg::kCr3)) continue;
     if (auto found = attempt(cpu[Reg::kCr3], levels(cpu), "CR3 of CPU " + std::to_string(cpu.id)))
       return std::move(*found);
   }
   for (const Registers& cpu : image.registers) {
+    if (!cpu.knows(Reg::kCr3)) continue;
     const auto user = open_space(memory, PhysAddr{cpu[Reg::kCr3]}, levels(cpu));
     for (const Reg reg : {Reg::kGsBase, Reg::kKernelGsBase}) {
       if (!is_kernel_address(cpu[reg])) continue;

@@ -80,7 +80,9 @@ Stack Unwinder::from_cpu(const Cpu& cpu) const {
     Arm64State state;
     state.registers = *cpu.arm64;
     begin(state, (cpu.arm64->pstate & kExceptionLevel) == 0);
-  } else if (const Registers* registers = cpu.best()) {
+  } else if (const Registers* registers = cpu.best(); registers && !registers->knows(Reg::kRip)) {
+    stack.end_reason = "rip is not known";
+  } else if (registers) {
     constexpr std::array<Reg, 16> kOrder{
         Reg::kRax, Reg::kRcx, Reg::kRdx, Reg::kRbx, Reg::kRsp, Reg::kRbp, Reg::kRsi, Reg::kRdi,
         Reg::kR8,  Reg::kR9,  Reg::kR10, Reg::kR11, Reg::kR12, Reg::kR13, Reg::kR14, Reg::kR15};

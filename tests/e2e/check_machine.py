@@ -141,8 +141,19 @@ def check_dump(facts: dict[str, Any], folder: Path, split: Split, compared: Comp
     compared.equal({n: vm["uuid"] for n, vm in vms.items()}, facts["uuids"], "VMs in the hypervisor's own image")
 
 
-def check_kvm_state(split: Split, compared: Comparison) -> None:
+def check_kvm_state(folder: Path, keys: dict[str, Path], split: Split, compared: Comparison) -> None:
     """What KVM had of a guest is in the tenant's partition, and what the VMCB says is what the core says."""
+    # It is no part of what is granted to who may see the guest's kernel.
+    grant, core = folder / "kernel.hvgrant", folder / "granted.elf"
+    run("hvdump-decrypt", "grant", split.dump, "--partition", "alpha", "--identity", keys["alpha"], "--to",
+        recipients_of(keys)["beta"], "--class", "kernel", "-o", grant)
+    run("hvdump-extract", "partition", split.dump, "alpha", "--vmm", "-o", core, "--identity", keys["beta"], "--identity",
+        grant, expect=(0, 3))
+    # That a page is zero is in the page map, which every grant opens.
+    compared.equal([kind for name, kind, content in ElfDump(core).notes() if name == "HVDUMP-KVM" and any(content[8:])],
+                   [], "notes of KVM's state for who is granted the kernel's pages")
+    grant.unlink()
+    core.unlink()
     for guest in GUESTS:
         state = {kind: content for name, kind, content in ElfDump(split.of[guest][2]).notes() if name == "HVDUMP-KVM"}
         compared.equal(sorted(state), [1, 2, 3, 4, 5, 7], f"{guest}: notes of KVM's state")
@@ -657,7 +668,7 @@ def main() -> int:
     split = Split(folder, folder / "dump.hvd", "dump", keys)
     check_dump(facts, folder, split, compared)
     check_leaks(facts, split, "level secure", compared)
-    check_kvm_state(split, compared)
+    check_kvm_state(folder, keys, split, compared)
     check_entry(folder, compared)
     check_stacks(folder, split, compared)
     check_torn(folder, split, compared)

@@ -119,8 +119,9 @@ def check(folder: Path, compared: Comparison) -> None:
     disk, initrd = make(folder, "/dev/vdb")
     begun = time.monotonic()
     said, ended = boot(folder, disk, initrd)
-    if "LOADED 1" not in said:
-        raise Skip(f"the system did not load its capture kernel:\n{said[-2000:]}")
+    if "LOADED" not in said:
+        raise Skip(f"the system did not come up:\n{said[-2000:]}")
+    compared.that("LOADED 1" in said, "kdump-tools has loaded the capture kernel", said[-2000:])
     compared.note(f"panic, dump and reboot: {time.monotonic() - begun:.0f} s")
     compared.that(ended, "the capture kernel boots the host again", said[-2000:])
     compared.equal(len(re.findall(r"\] Linux version ", said)), 2, "kernels that were booted")
@@ -157,19 +158,6 @@ def check_device(dump: Path, compared: Comparison) -> None:
         subprocess.run(["losetup", "--detach", device], check=True)
 
 
-def check_dracut(folder: Path, compared: Comparison) -> None:
-    """dracut's module is left out when the policy holds a private key: the key must not get into an initramfs."""
-    module = SAMPLES / "dracut" / "98hvdump" / "module-setup.sh"
-    script = f"dfatal() {{ echo \"$1\"; }}; require_binaries() {{ :; }}; . {module}; check"
-    for secret, expected in ((False, 255), (True, 1)):
-        key = (folder / "key").read_text() if secret else "age1"
-        (folder / "policy.json").write_text(key)
-        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env={
-            **os.environ, "HVDUMP_POLICY": str(folder / "policy.json"), "HVDUMP_CONFIG": "/nonexistent"})
-        compared.equal((done.returncode, "private key" in done.stdout), (expected, secret),
-                       f"dracut's module, private key in the policy: {secret}")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
@@ -179,7 +167,6 @@ def main() -> int:
     compared = Comparison()
     try:
         check(folder, compared)
-        check_dracut(folder, compared)
     except (Skip, LabError) as reason:
         print(f"SKIPPED: {reason}")
         return 77

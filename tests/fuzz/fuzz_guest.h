@@ -1,7 +1,7 @@
 // The synthetic kernel that guest_fuzz patches.
 #pragma once
 
-#include "tests/support/linux_builder.h"
+#include "tests/support/kvm_builder.h"
 
 namespace hvd::fuzz {
 
@@ -50,7 +50,10 @@ struct SyntheticGuest {
     builder.write_u64(cache + 16, builder.place(as_bytes(std::string("task_struct") + '\0')).value);
     builder.insert_before(caches, cache + 24);
     builder.write_u64(map + 513 * 64 + 24, cache.value);
-    builder.add_btf(kernel_btf());
+    // And a VM, with what must not be kept of it.
+    builder.write_u64(builder.place(8, "page_offset_base"), 0xffff888000000000);
+    const KvmBuilder kvm(builder, KvmBuilder::Vendor::kAmd);
+    builder.add_btf(KvmBuilder::types());
     builder.add_kallsyms(KallsymsOrder::kSince64, false, true);
     image = builder.build();
     Registers cpu;

@@ -4,6 +4,7 @@
 #include "guest/linux/crash.h"
 #include "guest/linux/host_pages.h"
 #include "guest/linux/kvm.h"
+#include "guest/linux/kvm_state.h"
 #include "guest/linux/maple_tree.h"
 #include "guest/linux/process_pages.h"
 #include "guest/linux/tasks.h"
@@ -61,12 +62,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto machines = read_virtual_machines(**kernel, modules, problems);
   const VmmProcesses vmms(machines, problems.empty());
   (void)visible_registers(**kernel, 0, vmms);
-  if (const auto pages =
-          HostPages::open(**kernel, modules, machines, vmms, HostDetail::kSecure, problems)) {
+  for (const HostDetail detail : {HostDetail::kSecure, HostDetail::kFull}) {
+    const auto pages = HostPages::open(**kernel, modules, machines, vmms, detail, problems);
+    if (!pages) break;
     Bytes page(kPageSize);
     const auto kinds = pages->kinds(480, 600);
     for (std::size_t i = 0; i < kinds.size(); i += 7)
       if (is_kept(kinds[i])) (void)pages->redact(480 + i, kinds[i], page);
+  }
+  if (const auto types = KvmTypes::open(**kernel, modules); types && *types) {
+    for (const VirtualMachine& machine : machines)
+      (void)read_kvm_state(**kernel, **types, machine).has_value();
   }
   for (const HostFiles which : {HostFiles::kOfProcesses, HostFiles::kAll}) {
     if (const auto pages = ProcessPages::open(**kernel, vmms, which))

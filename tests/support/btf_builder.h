@@ -103,6 +103,7 @@ inline void add_kernel_types(BtfBuilder& btf, bool old_orc = false) {
                  {"thread_node", "list_head", 72},
                  {"thread", "thread_struct", 88},
                  {"on_cpu", "u32", 104},
+                 {"flags", "u32", 108},
                  {"stack", "ptr", 112},
                  {"mm", "ptr", 120}});
   // FPU state is behind the structure.
@@ -114,7 +115,8 @@ inline void add_kernel_types(BtfBuilder& btf, bool old_orc = false) {
                  {"compound_head", "u64", 8},
                  {"mapping", "ptr", 24},
                  {"private", "u64", 40},
-                 {"page_type", "u32", 48}});
+                 {"page_type", "u32", 48},
+                 {"_refcount", "u32", 52}});
   btf.structure("slab", 64, {{"slab_cache", "ptr", 24}});
   btf.structure("kmem_cache", 64,
                 {{"size", "u32", 0},

@@ -1,7 +1,8 @@
 // Plants the canaries of /canaries in the guest's memory and then removes that file.
 //
-// /canaries holds four lines: text for an environment, text for a file, 16 hex digits for registers,
-// text for the kernel; every byte inverted, so that the boot loader's and the kernel's copies of the file do not count.
+// /canaries holds four lines: text for an environment, text for a file, 16 hex digits for
+// registers, text for the kernel; every byte inverted, so that the boot loader's and the kernel's
+// copies of the file do not count.
 // Afterwards each canary is in clear only where it is meant to be:
 //   environment  HVD_CANARY=<text> of this process, "hvd-env", which then sleeps
 //   file         /t/canary, in a tmpfs, that is, in the page cache

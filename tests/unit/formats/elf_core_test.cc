@@ -105,9 +105,20 @@ TEST(ElfNotes, RegistersComeBackThroughPrstatus) {
         Reg::kDs,  Reg::kEs,  Reg::kFs,  Reg::kGs,     Reg::kFsBase,  Reg::kGsBase}) {
     in.set(reg, 0x1000 + static_cast<std::uint64_t>(reg));
   }
+  in.set(Reg::kCs, 0x33);
   const auto out = registers_from({prstatus_note(in, 42)});
   ASSERT_EQ(out.size(), 1u);
   EXPECT_EQ(out[0], in) << "each register in its own place";
+}
+
+// As a kernel that dies saves its CPUs: what it was on has the kernel's own base in place.
+TEST(ElfNotes, InTheKernelPrstatusHasTheSwappedGsBase) {
+  Registers in;
+  in.set(Reg::kCs, 0x10);
+  in.set(Reg::kGsBase, 0x7000);
+  const auto out = registers_from({prstatus_note(in, 42)});
+  EXPECT_FALSE(out[0].knows(Reg::kGsBase));
+  EXPECT_EQ(out[0].get(Reg::kKernelGsBase), 0x7000u);
 }
 
 TEST(ElfNotes, ShortOrForeignOnesAreNoRegisters) {

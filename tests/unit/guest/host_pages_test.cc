@@ -49,6 +49,7 @@ struct Host {
     builder.write_u64(map + number * 64 + 24, mapping);
     builder.write_u64(map + number * 64 + 40, order);
     builder.write_u32(map + number * 64 + 48, type);
+    builder.write_u32(map + number * 64 + 52, 1);
   }
   VirtAddr cache(const std::string& name, std::uint32_t size, std::uint32_t users) {
     const VirtAddr at = builder.place(64);
@@ -138,8 +139,7 @@ TEST(HostPages, ObjectsByTheirCache) {
   const auto full = HostPages::open(*host.kernel, {}, {}, VmmProcesses(host.machines, true),
                                     HostDetail::kFull, problems);
   ASSERT_THAT(full, Succeeds());
-  EXPECT_EQ(kind(*full, 33), HostKind::kObjects);
-  for (const std::uint64_t page : {31u, 32u, 34u})
+  for (const std::uint64_t page : {31u, 32u, 33u, 34u})
     EXPECT_EQ(kind(*full, page), HostKind::kOtherObjects) << page;
   EXPECT_THAT(problems, Contains(HasSubstr("level full leaves out")));  // for want of symbols
 }
@@ -177,12 +177,17 @@ TEST(HostPages, LevelFullKeepsAddressesOfWhatMayHoldAnything) {
   host.page(34, kSlab, fpu.value);
   host.page(35, kSlab, keys.value);
   host.page(36, 0, 0xffff000000000001);  // anonymous
+  const VirtAddr unknown = host.cache("whatever", 64, 1), merged_fpu = host.cache("x86_fpu", 64, 2);
+  host.page(37, kSlab, unknown.value);
+  host.page(38, kSlab, merged_fpu.value);
+  host.builder.write_u32(host.map + 39 * 64 + 52, 0);  // on a CPU's list of free pages
   const auto pages = host.open_full();
   ASSERT_THAT(pages, Succeeds());
   EXPECT_THAT(host.problems, Not(Contains(HasSubstr("level full"))));
-  for (const std::uint64_t page : {30u, 31u, 32u, 33u, 40u})
+  for (const std::uint64_t page : {30u, 31u, 32u, 33u, 37u, 40u})
     EXPECT_EQ(kind(*pages, page), HostKind::kAddressesOnly) << page;
-  for (const std::uint64_t page : {34u, 35u})
+  EXPECT_EQ(kind(*pages, 39), HostKind::kFree);
+  for (const std::uint64_t page : {34u, 35u, 38u})
     EXPECT_EQ(kind(*pages, page), HostKind::kOtherObjects) << page;
   EXPECT_EQ(kind(*pages, 36), HostKind::kProcesses);
 
@@ -205,6 +210,14 @@ TEST(HostPages, LevelFullKeepsAddressesOfWhatMayHoldAnything) {
     std::memcpy(&word, page.data() + i * 8, 8);
     EXPECT_EQ(word, i < words.size() && words[i].second ? words[i].first : 0) << i;
   }
+}
+
+TEST(HostPages, APoisonedPageOfAGuestsStateStaysPoisoned) {
+  FullHost host;
+  host.page(host.number(host.kvm.state.run), kPoisoned);
+  const auto pages = host.open_full();
+  ASSERT_THAT(pages, Succeeds());
+  EXPECT_EQ(kind(*pages, host.number(host.kvm.state.run)), HostKind::kPoisoned);
 }
 
 TEST(HostPages, WhatKvmHasOfAGuestIsKeptAtNoLevel) {
@@ -236,18 +249,22 @@ TEST(HostPages, WhatKvmHasOfAGuestIsKeptAtNoLevel) {
 TEST(HostPages, LevelFullIsNoMoreThanSecureWhileAVmMayBeHidden) {
   FullHost host;
   host.machines_known = false;
+  host.page(30, kSlab, host.cache("whatever", 64, 1).value);
   const auto pages = host.open_full();
   ASSERT_THAT(pages, Succeeds());
   EXPECT_THAT(host.problems, Contains(HasSubstr("there may be VMs")));
+  EXPECT_EQ(kind(*pages, 30), HostKind::kOtherObjects);
   EXPECT_EQ(kind(*pages, 40), HostKind::kOther);
 }
 
 TEST(HostPages, LevelFullIsNoMoreThanSecureWhileAGuestsStateMayBeAnywhere) {
   FullHost host;
   host.builder.write_u64(host.kvm.vcpu + KvmBuilder::kArch + 168, 0x1234);  // of no FPU state
+  host.page(30, kSlab, host.cache("whatever", 64, 1).value);
   const auto pages = host.open_full();
   ASSERT_THAT(pages, Succeeds());
   EXPECT_THAT(host.problems, Contains(HasSubstr("level full leaves out")));
+  EXPECT_EQ(kind(*pages, 30), HostKind::kOtherObjects);
   EXPECT_EQ(kind(*pages, 40), HostKind::kOther);
 }
 
@@ -351,9 +368,28 @@ TEST(HostCpus, RegistersThatMayBeAProcesssAreNotSeen) {
   EXPECT_EQ(seen().get(Reg::kR15), std::nullopt);
   EXPECT_EQ(seen().get(Reg::kRsp), kAnyValue);
   host.registers({{Reg::kRip, inside}});
+  // Neither says where it was.
+  host.registers({{Reg::kRip, inside}});
+  host.image.registers[0].forget(Reg::kCs);
+  host.kernel = Kernel::open(host.image).value();
+  EXPECT_EQ(seen().get(Reg::kR15), std::nullopt);
+  host.registers({{Reg::kRip, inside}});
+  host.image.registers[0].forget(Reg::kRip);
+  host.kernel = Kernel::open(host.image).value();
+  EXPECT_EQ(seen().get(Reg::kR15), std::nullopt);
+  host.registers({{Reg::kRip, inside}});
   host.machines.emplace_back().mm = VirtAddr{kAnyValue};  // that of the task
   EXPECT_EQ(seen().get(Reg::kR15), std::nullopt);
   EXPECT_EQ(seen().get(Reg::kRbp), kAnyValue);
+  // A process that exits has no memory any more, a kernel thread never had.
+  host.machines.back().mm = VirtAddr{1};
+  EXPECT_EQ(seen().get(Reg::kR15), kAnyValue);
+  host.builder.write_u64(host.task + 120, 0);
+  host.registers({{Reg::kRip, inside}});
+  EXPECT_EQ(seen().get(Reg::kR15), std::nullopt);
+  host.builder.write_u32(host.task + 108, 0x00200000);  // PF_KTHREAD
+  host.registers({{Reg::kRip, inside}});
+  EXPECT_EQ(seen().get(Reg::kR15), kAnyValue);
 }
 
 }  // namespace

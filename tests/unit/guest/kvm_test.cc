@@ -62,6 +62,9 @@ TEST(Kvm, WhileItsModuleIsLoadedThereAreNoMachines) {
   kvm.name = "kvm";
   EXPECT_THAT(KvmTypes::open(*host.kernel, {kvm}), FailsWith(ErrorCode::kNotFound, "vm_list"));
   kvm.live = false;
+  Module amd;
+  amd.name = "kvm_amd";
+  EXPECT_FALSE(KvmTypes::open(*host.kernel, {kvm, amd}));  // somebody uses it, whatever its state
   const auto types = KvmTypes::open(*host.kernel, {kvm});
   ASSERT_THAT(types, Succeeds());
   EXPECT_EQ(*types, nullptr);
@@ -123,6 +126,15 @@ TEST(KvmState, WhereAGuestsStateIs) {
                           part(What::kLocalApic, at.local_apic), part(What::kVmcb, at.vmcb)));
   Host intel(Vendor::kIntel);
   EXPECT_THAT(state_of(intel).back(), part(What::kVmcs, intel.kvm.state.vmcs));
+}
+
+TEST(KvmState, OfNoKnownVendorNothingIsKnown) {
+  Host host(Vendor::kNone);
+  const auto machines = host.machines();
+  const auto types = KvmTypes::open(*host.kernel, {});
+  ASSERT_THAT(types, Succeeds());
+  EXPECT_THAT(read_kvm_state(*host.kernel, **types, machines.at(0)),
+              FailsWith(ErrorCode::kUnsupported, ""));
 }
 
 TEST(KvmState, WhatCannotBeTrueIsAnError) {
