@@ -41,10 +41,11 @@ std::vector<Note> kvm_notes(const PhysicalMemory& memory, const json& list,
       return value.is_number_unsigned() ? value.get<std::uint64_t>() : ~std::uint64_t{0};
     };
     const std::uint64_t type = number("type"), cpu = number("vcpu"), size = number("size");
-    if (type >> 32 || cpu >> 32 || size > kMaxPart || (all += size) > kMaxAll) {
+    if (type >> 32 || cpu >> 32 || size > kMaxPart || all > kMaxAll) {
       problems.emplace_back("what KVM had of the guest is not described well");
       break;
     }
+    all += size;
     Bytes bytes(static_cast<std::size_t>(size));
     if (const auto read = memory.read(PhysAddr{number("address")}, bytes); !read) {
       problems.push_back("what KVM had of vCPU " + std::to_string(cpu) + ": " +

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ranges>
 #include <vector>
 
 #include "formats/hvd/catalog.h"
@@ -31,8 +32,8 @@ std::shared_ptr<const ByteSource> dump_on_device(std::shared_ptr<const ByteSourc
     if (ends.size() == kMaxEnds) ends.erase(ends.begin());
     ends.push_back(at);
   }
-  for (auto end = ends.rbegin(); end != ends.rend(); ++end) {
-    auto dump = std::make_shared<SourceHead>(device, *end);
+  for (const std::uint64_t end : std::ranges::reverse_view(ends)) {
+    auto dump = std::make_shared<SourceHead>(device, end);
     const auto reader = RecordReader::open(dump);
     if (reader && read_index(*reader)) return dump;
   }
