@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """intel_host.py FOLDER [--keep]: a KVM host on Intel with one guest panics; what hvdump makes of its memory.
 
-QEMU emulates no VMX; Bochs does, at a pace that makes this half an hour, so it is no part of scripts/test. Its VMCS has
-a layout of its own, as every CPU's has: nothing may depend on it.
+QEMU emulates no VMX; Bochs does, at a pace that makes this ten minutes to half an hour, so it is no part of
+scripts/test. Its VMCS has a layout of its own, as every CPU's has: nothing may depend on it.
 """
 
 from __future__ import annotations
