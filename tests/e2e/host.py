@@ -38,7 +38,7 @@ HOST_MODULES = ("rng-core", "irqbypass", "kvm", "ccp", "kvm-amd")
 DISK_MODULES = ("virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk")
 FIRMWARE = ("bios-microvm.bin", "bios-256k.bin", "linuxboot_dma.bin", "kvmvapic.bin")
 STATELESS: list[Any] = [{"match": name, "stateless": True} for name in PATTERNED]  # of a policy
-_DIRECTORY, _PROGRAM, _PLAIN = 0o040755, 0o100755, 0o100644
+DIRECTORY, PROGRAM, PLAIN = 0o040755, 0o100755, 0o100644
 Files = dict[str, tuple[int, bytes]]
 
 
@@ -46,17 +46,17 @@ def initramfs(init: str, kernel: Kernel, modules: tuple[str, ...], more: Files) 
     busybox = shutil.which("busybox")
     if busybox is None:
         raise Skip("busybox is missing (Debian package busybox-static)")
-    files: Files = {name: (_DIRECTORY, b"") for name in ("bin", "dev", "modules", "proc", "sys", "tmp")}
-    files["init"] = (_PROGRAM, (HERE / init).read_bytes())
-    files["bin/busybox"] = (_PROGRAM, Path(busybox).read_bytes())
+    files: Files = {name: (DIRECTORY, b"") for name in ("bin", "dev", "modules", "proc", "sys", "tmp")}
+    files["init"] = (PROGRAM, (HERE / init).read_bytes())
+    files["bin/busybox"] = (PROGRAM, Path(busybox).read_bytes())
     for name in modules:
         try:
-            files[f"modules/{name}.ko"] = (_PLAIN, kernel.module(name))
+            files[f"modules/{name}.ko"] = (PLAIN, kernel.module(name))
         except LabError:
             pass  # built into this kernel
     for path, entry in more.items():
         for parent in reversed(Path(path).parents[:-1]):
-            files.setdefault(str(parent), (_DIRECTORY, b""))
+            files.setdefault(str(parent), (DIRECTORY, b""))
         files[path] = entry
     return gzip.compress(cpio_archive(files), 1, mtime=0)
 
@@ -67,11 +67,11 @@ def with_libraries(name: str, path: str | None = None) -> Files:
     if found is None:
         raise Skip(f"{name} is missing")
     said = subprocess.run(["ldd", found], capture_output=True, text=True, check=True).stdout
-    files = {file.lstrip("/"): (_PROGRAM, Path(file).read_bytes()) for file in re.findall(r"(/\S+) \(0x", said)}
+    files = {file.lstrip("/"): (PROGRAM, Path(file).read_bytes()) for file in re.findall(r"(/\S+) \(0x", said)}
     with tempfile.NamedTemporaryFile() as stripped:
         # As a package has it: the capture kernel's memory is for better things than debug information.
         subprocess.run(["strip", "-o", stripped.name, found], check=True)
-        files[f"usr/bin/{name}" if path else found.lstrip("/")] = (_PROGRAM, Path(stripped.name).read_bytes())
+        files[f"usr/bin/{name}" if path else found.lstrip("/")] = (PROGRAM, Path(stripped.name).read_bytes())
     return files
 
 
@@ -81,7 +81,7 @@ def firmware() -> Files:
         found = next((p for p in (Path(folder, name) for folder in ("/usr/share/qemu", "/usr/share/seabios"))
                       if p.exists()), None)
         if found:
-            files[f"usr/share/qemu/{name}"] = (_PLAIN, found.read_bytes())
+            files[f"usr/share/qemu/{name}"] = (PLAIN, found.read_bytes())
     return files
 
 
@@ -109,34 +109,34 @@ class Machine:
             self.recipients[name] = said.strip()
 
     def planting(self, name: str) -> Files:
-        return {**self.canaries[name].to_plant(), "t": (_DIRECTORY, b""),
-                "bin/hvd-env": (_PROGRAM, build_plant().read_bytes())}
+        return {**self.canaries[name].to_plant(), "t": (DIRECTORY, b""),
+                "bin/hvd-env": (PROGRAM, build_plant().read_bytes())}
 
     def tenant(self, name: str) -> bytes:
-        backwards = {what: (_PLAIN, self.more[name][what][::-1].encode() + b"\n") for what in ("log", "serial")}
+        backwards = {what: (PLAIN, self.more[name][what][::-1].encode() + b"\n") for what in ("log", "serial")}
         return initramfs("tenant.init", self.kernel, (), self.planting(name) | backwards)
 
     def capture(self) -> bytes:
         policy = {"vms": [{"match": name, "recipients": [self.recipients[name]]} for name in GUESTS] + STATELESS}
         files = with_libraries("hvdump-capture", str(program("hvdump-capture").resolve()))
-        files["etc/hvdump/policy.json"] = (_PLAIN, json.dumps(policy).encode())
+        files["etc/hvdump/policy.json"] = (PLAIN, json.dumps(policy).encode())
         # The hook that is offered to users is what runs.
-        files["usr/sbin/hvdump-kdump"] = (_PROGRAM, (SAMPLES / "hvdump-kdump").read_bytes())
+        files["usr/sbin/hvdump-kdump"] = (PROGRAM, (SAMPLES / "hvdump-kdump").read_bytes())
         return initramfs("vmcore.init", self.kernel, DISK_MODULES, files)
 
     def host(self) -> bytes:
-        files: Files = {"vmlinuz": (_PLAIN, self.kernel.vmlinuz.read_bytes()), **firmware(), **self.planting("host"),
+        files: Files = {"vmlinuz": (PLAIN, self.kernel.vmlinuz.read_bytes()), **firmware(), **self.planting("host"),
                         **with_libraries("qemu-system-x86_64"), **with_libraries("kexec"),
-                        "capture.initramfs": (_PLAIN, self.capture())}
+                        "capture.initramfs": (PLAIN, self.capture())}
         kexec = next(path for path in files if path.endswith("/kexec"))
         files["sbin/kexec"] = files[kexec]
         for name in GUESTS:
-            files[f"{name}.initramfs"] = (_PLAIN, self.tenant(name))
-            files[f"{name}.uuid"] = (_PLAIN, self.uuids[name].encode())
-            files[f"{name}.vmm"] = (_PLAIN, self.more[name]["vmm"][::-1].encode() + b"\n")
+            files[f"{name}.initramfs"] = (PLAIN, self.tenant(name))
+            files[f"{name}.uuid"] = (PLAIN, self.uuids[name].encode())
+            files[f"{name}.vmm"] = (PLAIN, self.more[name]["vmm"][::-1].encode() + b"\n")
         for name in PATTERNED:
-            files[f"{name}.uuid"] = (_PLAIN, self.uuids[name].encode())
-            files[f"{name}.pattern"] = (_PLAIN, pattern(self.seeds[name]))
+            files[f"{name}.uuid"] = (PLAIN, self.uuids[name].encode())
+            files[f"{name}.pattern"] = (PLAIN, pattern(self.seeds[name]))
         return initramfs("host.init", self.kernel, (*HOST_MODULES, *DISK_MODULES), files)
 
     def facts(self, said: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Any
 
 from check_machine import contained, recipients_of, secrets_of
 from comparison import Comparison
-from host import _PLAIN, firmware, initramfs, secret, with_libraries
+from host import DIRECTORY, PLAIN, PROGRAM, firmware, initramfs, secret, with_libraries
 from images import Kernel, LabError, build_plant, run_tool
 from lab import Canaries
 from product import Skip, run, run_json
@@ -69,15 +69,15 @@ def make(folder: Path, kernel: Kernel) -> dict[str, Any]:
     identity = str(uuid.uuid4())
 
     def planting(name: str) -> dict[str, tuple[int, bytes]]:
-        return {**canaries[name].to_plant(), "t": (0o040755, b""), "bin/hvd-env": (0o100755, build_plant().read_bytes())}
-    backwards = {what: (_PLAIN, more[what][::-1].encode() + b"\n") for what in ("log", "serial")}
+        return {**canaries[name].to_plant(), "t": (DIRECTORY, b""), "bin/hvd-env": (PROGRAM, build_plant().read_bytes())}
+    backwards = {what: (PLAIN, more[what][::-1].encode() + b"\n") for what in ("log", "serial")}
     kexec = with_libraries("kexec")
-    files = {"vmlinuz": (_PLAIN, kernel.vmlinuz.read_bytes()), **firmware(), **planting("host"),
+    files = {"vmlinuz": (PLAIN, kernel.vmlinuz.read_bytes()), **firmware(), **planting("host"),
              **with_libraries("qemu-system-x86_64"), **kexec,
              "sbin/kexec": kexec[next(path for path in kexec if path.endswith("/kexec"))],
-             "capture.initramfs": (_PLAIN, initramfs("intel-vmcore.init", kernel, DISK_MODULES, {})),
-             "alpha.initramfs": (_PLAIN, initramfs("tenant.init", kernel, (), planting("alpha") | backwards)),
-             "alpha.uuid": (_PLAIN, identity.encode()), "alpha.vmm": (_PLAIN, more["vmm"][::-1].encode() + b"\n")}
+             "capture.initramfs": (PLAIN, initramfs("intel-vmcore.init", kernel, DISK_MODULES, {})),
+             "alpha.initramfs": (PLAIN, initramfs("tenant.init", kernel, (), planting("alpha") | backwards)),
+             "alpha.uuid": (PLAIN, identity.encode()), "alpha.vmm": (PLAIN, more["vmm"][::-1].encode() + b"\n")}
     boot = folder / "iso" / "boot"
     (boot / "grub").mkdir(parents=True)
     shutil.copy(kernel.vmlinuz, boot / "vmlinuz")
