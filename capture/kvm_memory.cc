@@ -18,6 +18,13 @@ std::uint64_t whole_pages(std::uint64_t size) {
 
 }  // namespace
 
+Result<std::unique_ptr<const KvmMemory>> KvmMemory::open(const Kernel& host, const KvmTypes& types,
+                                                         const VirtualMachine& machine) {
+  std::vector<KvmState> parts = HVD_TRY(read_kvm_state(host, types, machine));
+  const PageStructs pages = HVD_TRY(PageStructs::open(host));
+  return std::unique_ptr<const KvmMemory>(new KvmMemory(host, pages, std::move(parts)));
+}
+
 KvmMemory::KvmMemory(const Kernel& host, const PageStructs& pages, std::vector<KvmState> parts)
     : host_(host), pages_(pages), parts_(std::move(parts)) {
   for (std::size_t i = 0; i < parts_.size(); ++i)

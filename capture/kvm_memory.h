@@ -16,6 +16,10 @@ inline constexpr std::uint64_t kKvmBase = kVmmBase + (std::uint64_t{1} << 56);
 
 class KvmMemory final : public PhysicalMemory {
  public:
+  /// All of `machine`; an error when it is not known where it is, or whose a page is.
+  static Result<std::unique_ptr<const KvmMemory>> open(const linux_guest::Kernel& host,
+                                                       const linux_guest::KvmTypes& types,
+                                                       const linux_guest::VirtualMachine& machine);
   /// `host` must outlive the object.
   KvmMemory(const linux_guest::Kernel& host, const linux_guest::PageStructs& pages,
             std::vector<linux_guest::KvmState> parts);

@@ -68,13 +68,13 @@ std::vector<MemorySlot> private_memory(const ProcessMemory& vmm,
 }
 
 json facts_of(const VirtualMachine& machine, const VmMemory& ram, const VmMemory& vmm,
-              const KvmMemory& kvm) {
+              const KvmMemory* kvm) {
   json ranges = json::array(), threads = json::array();
   for (const PhysRange& range : ram.ranges())
     ranges.push_back({range.begin.value, range.size, "ram"});
   for (const PhysRange& range : vmm.ranges())
     ranges.push_back({range.begin.value + kVmmBase, range.size, "vmm"});
-  for (const PhysRange& range : kvm.ranges())
+  for (const PhysRange& range : kvm ? kvm->ranges() : std::vector<PhysRange>())
     ranges.push_back({range.begin.value, range.size, "kvm"});
   for (const VirtualCpu& cpu : machine.cpus) {
     json entry{{"vcpu", cpu.id}, {"tid", cpu.pid}, {"in_guest", cpu.in_guest}};
@@ -88,7 +88,7 @@ json facts_of(const VirtualMachine& machine, const VmMemory& ram, const VmMemory
           {"vmm",
            {{"pid", machine.pid},
             {"base", kVmmBase},
-            {"kvm", kvm.list()},
+            {"kvm", kvm ? kvm->list() : json::array()},
             {"command_line", without_secrets(machine.command_line)},
             {"vcpus", std::move(threads)}}}};
 }
@@ -123,10 +123,9 @@ Result<void> write_tenant(CaptureSession& session, const Kernel& host, const Kvm
   const auto pages = GuestPages::open(allowed, registers, {}, policy.level, true);
   if (const auto short_of = pages->shortfall(policy.level)) problems.push_back(*short_of);
 
-  auto state = read_kvm_state(host, kvm, machine);
+  const auto state = KvmMemory::open(host, kvm, machine);
   if (!state) problems.push_back("what KVM had of it: " + state.error().message);
-  const PageStructs structs = HVD_TRY(PageStructs::open(host));
-  const KvmMemory kvms(host, structs, state ? std::move(*state) : std::vector<KvmState>());
+  const KvmMemory* kvms = state ? state->get() : nullptr;
 
   auto partition = session.begin(name, Role::kGuest, policy);
   // A recipient that nothing can be sealed to, or no randomness: it is not written at all.
@@ -137,9 +136,11 @@ Result<void> write_tenant(CaptureSession& session, const Kernel& host, const Kvm
     HVD_TRY((*partition)->facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
     if (const auto& note = pages->found_note()) HVD_TRY((*partition)->note(*note));
     for (const Registers& cpu : registers) HVD_TRY((*partition)->registers(cpu));
-    Progress progress(
-        "Capturing " + printable(name),
-        total_size(ram->ranges()) + total_size(own.ranges()) + total_size(kvms.ranges()));
+    std::vector<const PhysicalMemory*> beside{&moved};
+    if (kvms) beside.push_back(kvms);
+    std::uint64_t size = total_size(ram->ranges());
+    for (const PhysicalMemory* memory : beside) size += total_size(memory->ranges());
+    Progress progress("Capturing " + printable(name), size);
     PipelineOptions options = session.pipeline();
     options.mark = [&](std::uint64_t first, std::size_t count) {
       return pages->marks(first, count);
@@ -151,10 +152,9 @@ Result<void> write_tenant(CaptureSession& session, const Kernel& host, const Kvm
     options.mark = [vmm](std::uint64_t, std::size_t count) {
       return std::vector<PageMark>(count, vmm);
     };
-    for (const PhysicalMemory* beside :
-         {static_cast<const PhysicalMemory*>(&moved), static_cast<const PhysicalMemory*>(&kvms)}) {
+    for (const PhysicalMemory* memory : beside) {
       const PipelineResult more =
-          HVD_TRY(write_memory(MemoryPages(*beside), **partition, options, progress));
+          HVD_TRY(write_memory(MemoryPages(*memory), **partition, options, progress));
       result.unreadable_pages += more.unreadable_pages;
       result.over_budget_pages += more.over_budget_pages;
       result.replaced_pages += more.replaced_pages;

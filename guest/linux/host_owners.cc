@@ -52,14 +52,13 @@ Result<void> HostPages::Builder::caches() {
   for (const auto& [at, cache] : out_.caches_) {
     const auto is = [&](Text name) { return cache.name == name; };
     const auto has = [&](Text part) { return cache.name.find(part) != std::string::npos; };
+    const bool listed = std::any_of(std::begin(kObjectCaches), std::end(kObjectCaches), is);
+    const bool denied = std::any_of(std::begin(kDeniedParts), std::end(kDeniedParts), has);
     HostKind kind = HostKind::kAddressesOnly;
-    if (std::any_of(std::begin(kDeniedParts), std::end(kDeniedParts), has) &&
-        std::none_of(std::begin(kObjectCaches), std::end(kObjectCaches), is))
-      kind = HostKind::kOtherObjects;
+    if (denied && !listed) kind = HostKind::kOtherObjects;
     else if (cache.merged) kind = HostKind::kAddressesOnly;  // holds what is not named
     else if (cache.name == "task_struct") kind = HostKind::kTasks;
-    else if (std::any_of(std::begin(kObjectCaches), std::end(kObjectCaches), is))
-      kind = HostKind::kObjects;
+    else if (listed) kind = HostKind::kObjects;
     out_.cache_kinds_[at] = kind;
   }
   // Newer kernels keep the FPU state behind the structure.

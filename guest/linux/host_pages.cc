@@ -125,6 +125,17 @@ std::vector<HostKind> HostPages::kinds(std::uint64_t first, std::size_t count) c
   return out;
 }
 
+template <typename Apply>
+void HostPages::between_kept(std::uint64_t begin, Apply apply) const {
+  const std::uint64_t end = begin + kPageSize;
+  std::uint64_t at = begin;
+  for (auto r = reaching(kept_bytes_, begin); r != kept_bytes_.end() && r->begin.value < end; ++r) {
+    apply(at, std::max(at, r->begin.value));
+    at = std::min(end, r->begin.value + r->size);
+  }
+  apply(at, end);
+}
+
 std::size_t HostPages::redact(std::uint64_t page, HostKind kind, MutableBytes bytes) const {
   std::size_t blanked = 0;
   const std::uint64_t begin = page * kPageSize, end = begin + kPageSize;
@@ -133,13 +144,7 @@ std::size_t HostPages::redact(std::uint64_t page, HostKind kind, MutableBytes by
     blanked += to - from;
   };
   if (kind == HostKind::kVirtualMachines) {
-    std::uint64_t at = begin;
-    for (auto r = reaching(kept_bytes_, begin); r != kept_bytes_.end() && r->begin.value < end;
-         ++r) {
-      blank(at, std::max(at, r->begin.value));
-      at = std::min(end, r->begin.value + r->size);
-    }
-    blank(at, end);
+    between_kept(begin, blank);
   } else if (kind == HostKind::kAddressesOnly) {
     blanked += redact_unknown(page, bytes);
   } else if (kind == HostKind::kTasks) {
@@ -173,7 +178,7 @@ bool HostPages::is_address(std::uint64_t word) const {
 
 std::size_t HostPages::redact_unknown(std::uint64_t page, MutableBytes bytes) const {
   std::size_t blanked = 0;
-  const std::uint64_t begin = page * kPageSize, end = begin + kPageSize;
+  const std::uint64_t begin = page * kPageSize;
   const auto blank = [&](std::uint64_t from, std::uint64_t to) {
     for (std::uint64_t at = from; at < to;) {
       const std::uint64_t next = std::min(to, at / 8 * 8 + 8);
@@ -186,12 +191,7 @@ std::size_t HostPages::redact_unknown(std::uint64_t page, MutableBytes bytes) co
       at = next;
     }
   };
-  std::uint64_t at = begin;
-  for (auto r = reaching(kept_bytes_, begin); r != kept_bytes_.end() && r->begin.value < end; ++r) {
-    blank(at, std::max(at, r->begin.value));
-    at = std::min(end, r->begin.value + r->size);
-  }
-  blank(at, end);
+  between_kept(begin, blank);
   return blanked;
 }
 

@@ -92,6 +92,10 @@ class HostPages {
   std::size_t redact_stack(const StackPage& stack, MutableBytes bytes) const;
   std::size_t redact_unknown(std::uint64_t page, MutableBytes bytes) const;
   bool is_address(std::uint64_t word) const;
+  // Calls `apply` with the first and the end address of what is not kept_bytes_ in the page at
+  // `begin`.
+  template <typename Apply>
+  void between_kept(std::uint64_t begin, Apply apply) const;
 
   PageStructs pages_;
   std::unordered_map<std::uint64_t, SlabCache> caches_;

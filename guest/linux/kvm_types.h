@@ -27,8 +27,7 @@ class KvmTypes {
 
  private:
   KvmTypes() = default;
-  Result<void> find_vendor(const Kernel& kernel, const std::vector<Module>& modules,
-                           VirtAddr operations);
+  Result<void> find_vendor(const Kernel& kernel, const std::vector<Module>& modules);
 
   VirtAddr vm_list_;
   std::optional<Types> own_, vendor_;  // of modules

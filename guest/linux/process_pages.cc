@@ -60,7 +60,6 @@ Result<bool> hides_another(const Kernel& kernel, VirtAddr file) {
 struct ProcessPages::Survey {
   Set anonymous, files, shared;  // shared: those of `files` that it may write to for others to see
   Set opened;                    // struct file
-  std::uint64_t mm = 0;          // the last one that was added
 
   static Result<Survey> of(const Kernel& kernel, const Layout& layout, const ProcessPages& pages,
                            VirtAddr mm) {
@@ -124,24 +123,25 @@ Result<ProcessPages> ProcessPages::open(const Kernel& kernel, const VmmProcesses
     const std::uint64_t mm = HVD_TRY(kernel.field(task.struct_at, layout.mm));
     const bool is_vmm = HVD_TRY(vmms.may_run(kernel, task.struct_at));
     if (mm == 0 && !is_vmm) continue;
-    const auto add = [&](Survey& to) -> Result<void> {
-      if (mm != 0 && to.mm != mm && !vmms.may_include(mm))
-        to.add(HVD_TRY(Survey::of(kernel, layout, out, VirtAddr{mm})));
-      to.mm = mm;
+    const auto add = [&]() -> Result<void> {
+      Survey* to = &tenants;
+      if (!is_vmm) {
+        const auto [at, is_new] = others.try_emplace(mm);
+        to = &at->second;
+        if (is_new) *to = HVD_TRY(Survey::of(kernel, layout, out, VirtAddr{mm}));
+      }
       const std::uint64_t files = HVD_TRY(kernel.field(task.struct_at, layout.files));
       if (files != 0 && (is_vmm ? tenants_seen_files : seen_files).insert(files).second)
-        HVD_TRY(to.add_open_files(kernel, layout, VirtAddr{files}));
+        HVD_TRY(to->add_open_files(kernel, layout, VirtAddr{files}));
       return {};
     };
-    const auto added = add(is_vmm ? tenants : others[mm]);
+    const auto added = add();
     // Then nothing can be told from its memory. Of another process nothing is kept, though it may
     // be the back end of a VM's device.
     if (!added && is_vmm) return added.error();
     if (added) continue;
     if (which == HostFiles::kAll)
-      return with_context(Result<void>(added.error()),
-                          "files of process " + std::to_string(task.pid))
-          .error();
+      return with_context(added, "files of process " + std::to_string(task.pid)).error();
     unknown.insert(mm);
   }
   // Whoever shares memory with a VMM, or with one that does.
