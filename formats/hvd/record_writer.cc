@@ -63,17 +63,17 @@ Result<std::uint64_t> RecordWriter::append_locked(RecordType type, std::uint16_t
 
   static constexpr std::array<std::byte, kAlignment> kZeros{};
   const std::size_t padding = (kAlignment - payload.size() % kAlignment) % kAlignment;
-  Bytes framed;
-  framed.reserve(sizeof header + payload.size() + padding);
-  hvd::append(framed, bytes_of(header));
-  hvd::append(framed, payload);
-  hvd::append(framed, ByteView(kZeros).first(padding));
-  if (auto written = sink_->append(framed); !written) {
+  framed_.clear();
+  framed_.reserve(sizeof header + payload.size() + padding);
+  hvd::append(framed_, bytes_of(header));
+  hvd::append(framed_, payload);
+  hvd::append(framed_, ByteView(kZeros).first(padding));
+  if (auto written = sink_->append(framed_); !written) {
     broken_ = written.error();
     return *broken_;
   }
   const std::uint64_t at = offset_;
-  offset_ += framed.size();
+  offset_ += framed_.size();
   ++number_;
   // Checkpoints and the footer are covered by the chain of signatures, not by leaves.
   if (type != RecordType::kCheckpoint && type != RecordType::kFooter) leaves_.push_back(leaf);

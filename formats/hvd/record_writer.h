@@ -52,6 +52,7 @@ class RecordWriter {
   std::uint64_t offset_ = 0;
   std::uint64_t number_ = 0;
   std::uint64_t first_leaf_ = 0;
+  Bytes framed_;  // of the last record: a buffer for each costs more page faults than copying
   std::vector<Hash> leaves_;
   Hash file_hash_{};
   Hash node_{};

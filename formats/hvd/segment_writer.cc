@@ -1,51 +1,12 @@
-#include <sodium.h>
-
 #include <cassert>
-#include <cstring>
 
 #include "base/byte_writer.h"
 #include "formats/hvd/writer.h"
 
 namespace hvd::format {
-namespace {
-
-// For one run of the program; never written anywhere.
-const std::array<unsigned char, crypto_onetimeauth_KEYBYTES>& page_tag_key() {
-  static const auto key = [] {
-    std::array<unsigned char, crypto_onetimeauth_KEYBYTES> fresh{};
-    crypto_onetimeauth_keygen(fresh.data());
-    return fresh;
-  }();
-  return key;
-}
-
-// Poly1305 as a universal hash: under a key that a guest cannot know, two different pages have the
-// same tag with a probability of at most 2^-95, whatever they hold. Several times as fast as
-// BLAKE2b.
-PageTag tag_of(ByteView page) {
-  PageTag tag{};
-  std::array<unsigned char, crypto_onetimeauth_BYTES> bytes{};
-  crypto_onetimeauth(bytes.data(), u8(page), page.size(), page_tag_key().data());
-  static_assert(sizeof tag == sizeof bytes);
-  std::memcpy(tag.data(), bytes.data(), sizeof tag);
-  return tag;
-}
-
-}  // namespace
 
 SegmentWriter::SegmentWriter(PartitionWriter& partition, std::uint32_t segment)
     : partition_(partition), segment_(segment), states_(kSegmentPages, kStateHole) {}
-
-// Repeats are looked for inside the segment and class only: a page never refers to one under
-// another key, and the table does not grow with the guest.
-bool SegmentWriter::record_repeat(std::uint32_t page, PageClass page_class, ByteView contents) {
-  const auto [first, is_new] = stored_[static_cast<std::size_t>(page_class)].try_emplace(
-      tag_of(contents), static_cast<std::uint16_t>(page));
-  if (is_new) return false;
-  repeats_.push_back({static_cast<std::uint16_t>(page), first->second});
-  states_[page] = kStateRepeat;
-  return true;
-}
 
 Result<void> SegmentWriter::store(std::uint32_t page, PageClass page_class, ByteView contents) {
   assert(page < kSegmentPages && contents.size() == kPageBytes && states_[page] == kStateHole);
@@ -53,10 +14,19 @@ Result<void> SegmentWriter::store(std::uint32_t page, PageClass page_class, Byte
     absent(page, Absence::kZero);
     return {};
   }
-  if (record_repeat(page, page_class, contents)) return {};
-  states_[page] = static_cast<std::uint8_t>(kStateStored + static_cast<unsigned>(page_class));
+  const auto number = static_cast<std::uint16_t>(page);
   Pending& pending = pending_[static_cast<std::size_t>(page_class)];
-  pending.pages.push_back(static_cast<std::uint16_t>(page));
+  // Looked for inside the segment and class only: a page never refers to one under another key, and
+  // what is kept of the pages does not grow with the guest.
+  if (const auto first =
+          pending.repeats.find_or_add(number, contents, pending.pages, pending.contents)) {
+    repeats_.push_back({number, *first});
+    states_[page] = kStateRepeat;
+    return {};
+  }
+  states_[page] = static_cast<std::uint8_t>(kStateStored + static_cast<unsigned>(page_class));
+  pending.pages.push_back(number);
+  if (pending.contents.empty()) pending.contents.reserve(kChunkPages * kPageBytes);
   append(pending.contents, contents);
   if (pending.pages.size() == kChunkPages) return flush(page_class);
   return {};

@@ -122,7 +122,7 @@ Result<std::uint64_t> PartitionWriter::put_chunk(std::uint32_t segment, std::uin
                                                  PageClass page_class,
                                                  const std::vector<std::uint16_t>& pages,
                                                  ByteView contents, ChunkRoom& room) {
-  const Compressed body = compress(info_.codec, info_.level, contents, room.compressed);
+  const Compressed body = compress(info_.codec, contents, room.compressed);
   ChunkDescriptor descriptor{};
   descriptor.segment = segment;
   descriptor.page_class = static_cast<unsigned char>(page_class);

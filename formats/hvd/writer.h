@@ -8,13 +8,13 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "base/envelope.h"
 #include "base/image.h"
 #include "formats/hvd/packing.h"
 #include "formats/hvd/record_writer.h"
+#include "formats/hvd/repeats.h"
 
 namespace hvd::format {
 
@@ -33,7 +33,6 @@ struct PartitionInfo {
   std::string name;
   Role role = Role::kGuest;
   Codec codec = Codec::kZstd;
-  int level = 1;
 };
 
 class DumpWriter {
@@ -67,19 +66,13 @@ struct ChunkRoom {
   Bytes payload;
 };
 
-/// Equal pages have equal tags, different ones do not.
-using PageTag = std::array<std::uint64_t, 2>;
-struct PageTagHash {
-  std::size_t operator()(const PageTag& tag) const { return tag[0]; }
-};
-
 /// Collects the pages of one segment and writes each class's chunk as soon as it is full, then the
 /// map.
 class SegmentWriter {
  public:
   /// Pages must be given in increasing order. `page` is the number within the segment; `contents`
   /// 4096 bytes. A page of zeros becomes absent with reason zero; a later copy of a page in this
-  /// segment and class becomes a repeat.
+  /// segment and class becomes a repeat (repeats.h).
   Result<void> store(std::uint32_t page, PageClass page_class, ByteView contents);
   void absent(std::uint32_t page, Absence reason);
 
@@ -92,9 +85,9 @@ class SegmentWriter {
   struct Pending {
     std::vector<std::uint16_t> pages;
     Bytes contents;
+    Repeats repeats;  // of the whole segment
   };
   Result<void> flush(PageClass page_class);
-  bool record_repeat(std::uint32_t page, PageClass page_class, ByteView contents);
 
   PartitionWriter& partition_;
   std::uint32_t segment_;
@@ -103,8 +96,6 @@ class SegmentWriter {
   std::vector<std::uint8_t> states_;
   std::vector<MapChunk> chunks_;
   std::vector<MapRepeat> repeats_;
-  // Of each class, the pages stored so far by their tags.
-  std::array<std::unordered_map<PageTag, std::uint16_t, PageTagHash>, kPageClassCount> stored_;
 };
 
 /// What a partition turned out to hold; the reader shows it, and a truncated partition cannot match

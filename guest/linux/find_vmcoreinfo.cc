@@ -9,6 +9,7 @@ namespace hvd::linux_guest {
 namespace {
 
 constexpr std::string_view kMark = "OSRELEASE=";
+constexpr std::size_t kBatchPages = 64;  // read at once
 constexpr std::size_t kMaxReasons = 8;
 constexpr std::size_t kMaxCandidates = 65536;  // each costs a few reads to judge
 // struct new_utsname (include/uapi/linux/utsname.h): five fields of __NEW_UTS_LEN + 1 bytes;
@@ -20,6 +21,8 @@ constexpr std::uint64_t kUtsField = 65;
 template <typename Judge>
 void each_candidate(const PhysicalMemory& memory, Judge judge) {
   std::size_t found = 0;
+  Bytes room(kBatchPages * kPageSize);
+  const MutableBytes batch(room);
   for (const PhysRange& range : memory.ranges()) {
     const std::uint64_t end = range.begin.value + range.size;
     std::uint64_t at = range.begin.value + (kPageSize - range.begin.value % kPageSize) % kPageSize;
@@ -33,14 +36,18 @@ void each_candidate(const PhysicalMemory& memory, Judge judge) {
         if (at < next) break;  // rounded past the top of the address space
         continue;
       }
-      char head[kMark.size()];
       const std::uint64_t stop = std::min(end, at + extent.range.size);
-      for (; at < stop && end - at >= kPageSize; at += kPageSize) {
-        if (!memory.read(PhysAddr{at}, std::as_writable_bytes(std::span(head)))) continue;
-        if (std::string_view(head, sizeof head) != kMark) continue;
-        std::string page(kPageSize, '\0');
-        if (!memory.read(PhysAddr{at}, std::as_writable_bytes(std::span(page)))) continue;
-        if (judge(PhysAddr{at}, page) || ++found == kMaxCandidates) return;
+      while (at < stop && end - at >= kPageSize) {
+        const auto pages = static_cast<std::size_t>(std::min<std::uint64_t>(
+            {(stop - at + kPageSize - 1) / kPageSize, (end - at) / kPageSize, kBatchPages}));
+        const bool whole = memory.read(PhysAddr{at}, batch.first(pages * kPageSize)).has_value();
+        for (std::size_t i = 0; i < pages; ++i, at += kPageSize) {
+          const MutableBytes page = batch.subspan(i * kPageSize, kPageSize);
+          if (!whole && !memory.read(PhysAddr{at}, page)) continue;
+          const std::string_view text(reinterpret_cast<const char*>(page.data()), page.size());
+          if (!text.starts_with(kMark)) continue;
+          if (judge(PhysAddr{at}, text) || ++found == kMaxCandidates) return;
+        }
       }
     }
   }
@@ -132,7 +139,7 @@ Result<FoundVmcoreInfo> find_vmcoreinfo(const Image& image) {
     }
   }
   std::optional<FoundVmcoreInfo> believed;
-  each_candidate(*image.memory, [&](PhysAddr at, const std::string& text) {
+  each_candidate(*image.memory, [&](PhysAddr at, std::string_view text) {
     believed = judge(text, "guest memory at " + hex(at.value));
     return believed.has_value();
   });

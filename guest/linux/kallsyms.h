@@ -1,7 +1,6 @@
 // kallsyms: the kernel's own symbol table, in its read-only data (kernel/kallsyms.c,
 // scripts/kallsyms.c).
 //
-// Names are strings of token numbers; each of the 256 tokens stands for one or more characters.
 // Addresses are 32-bit offsets from a base. VMCOREINFO names the tables since Linux 6.0 (commit
 // 5fd8fea935a1); for older kernels kallsyms_search.h finds them.
 #pragma once
@@ -12,8 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "guest/linux/symbol_names.h"
 #include "guest/linux/vmcoreinfo.h"
-#include "guest/x86_64/virtual_memory.h"
 
 namespace hvd::linux_guest {
 
@@ -35,7 +34,7 @@ class Kallsyms {
                                std::optional<VirtAddr> stext);
 
   struct Symbol {
-    std::string_view name;  // valid as long as the Kallsyms
+    std::string name;
     VirtAddr address;
     char type = '?';         // as nm prints it
     std::uint64_t size = 0;  // up to the next symbol
@@ -45,23 +44,13 @@ class Kallsyms {
   /// The symbol at or before `at`, within the kernel image.
   std::optional<Symbol> at(VirtAddr at) const;
   std::size_t size() const { return addresses_.size(); }
-  Symbol operator[](std::size_t index) const;
 
  private:
-  Result<void> decode(ByteView names, const std::vector<std::string>& tokens, std::uint64_t count);
-  void index_names();
   void sort_by_address();
 
-  std::string text_;                        // all names, one behind the other
-  std::vector<std::uint32_t> name_begins_;  // count + 1
-  std::vector<char> types_;
+  SymbolNames names_;
   std::vector<std::uint64_t> addresses_;
   std::vector<std::uint32_t> by_address_;  // indexes
-  std::vector<std::uint32_t> table_;       // hash table of names: index + 1
 };
-
-/// The 256 tokens; kCorrupt when the tables are not such tables.
-Result<std::vector<std::string>> read_tokens(const VirtualMemory& memory, VirtAddr table,
-                                             VirtAddr index);
 
 }  // namespace hvd::linux_guest

@@ -25,7 +25,7 @@ std::optional<SymbolAt> Symbolizer::at(VirtAddr at) const {
   const auto symbol = kernel_.symbols().at(at);
   // Behind the last symbol there is nothing of the kernel's.
   if (!symbol || symbol->size == 0 || at - symbol->address >= symbol->size) return std::nullopt;
-  return SymbolAt{std::string(symbol->name), at - symbol->address, symbol->size, ""};
+  return SymbolAt{symbol->name, at - symbol->address, symbol->size, ""};
 }
 
 }  // namespace hvd::linux_guest

@@ -19,7 +19,7 @@ TEST(Compress, ComesBackWithEveryCodec) {
   for (const Codec codec : {Codec::kNone, Codec::kLz4, Codec::kZstd}) {
     for (const Bytes& raw : {filled(4096 * 64, 'a'), noise(4096), filled(1, 7)}) {
       Bytes room;
-      const Compressed packed = compress(codec, 1, raw, room);
+      const Compressed packed = compress(codec, raw, room);
       const auto back =
           decompress(static_cast<std::uint8_t>(packed.codec), packed.data, raw.size());
       ASSERT_THAT(back, Succeeds());
@@ -31,7 +31,7 @@ TEST(Compress, ComesBackWithEveryCodec) {
 TEST(Compress, UsesARoomAgain) {
   Bytes room;
   for (const Bytes& raw : {noise(100), filled(65536, 1), noise(70000), filled(4096, 2)}) {
-    const Compressed packed = compress(Codec::kZstd, 1, raw, room);
+    const Compressed packed = compress(Codec::kZstd, raw, room);
     const auto back = decompress(static_cast<std::uint8_t>(packed.codec), packed.data, raw.size());
     ASSERT_THAT(back, Succeeds());
     EXPECT_EQ(*back, raw);
@@ -40,18 +40,18 @@ TEST(Compress, UsesARoomAgain) {
 
 TEST(Compress, StoresWhatDoesNotPay) {
   Bytes room;
-  EXPECT_EQ(compress(Codec::kZstd, 1, noise(65536), room).codec, Codec::kNone);
-  EXPECT_EQ(compress(Codec::kLz4, 1, noise(65536), room).codec, Codec::kNone);
-  EXPECT_EQ(compress(Codec::kZstd, 1, filled(65536, 1), room).codec, Codec::kZstd);
-  EXPECT_EQ(compress(Codec::kLz4, 1, filled(65536, 1), room).codec, Codec::kLz4);
-  EXPECT_EQ(compress(Codec::kNone, 1, filled(65536, 1), room).codec, Codec::kNone);
+  EXPECT_EQ(compress(Codec::kZstd, noise(65536), room).codec, Codec::kNone);
+  EXPECT_EQ(compress(Codec::kLz4, noise(65536), room).codec, Codec::kNone);
+  EXPECT_EQ(compress(Codec::kZstd, filled(65536, 1), room).codec, Codec::kZstd);
+  EXPECT_EQ(compress(Codec::kLz4, filled(65536, 1), room).codec, Codec::kLz4);
+  EXPECT_EQ(compress(Codec::kNone, filled(65536, 1), room).codec, Codec::kNone);
 }
 
 TEST(Decompress, GivesExactlyTheStatedSizeOrFails) {
   const Bytes raw = filled(8192, 'x');
   for (const Codec codec : {Codec::kNone, Codec::kLz4, Codec::kZstd}) {
     Bytes room;
-    const Compressed packed = compress(codec, 1, raw, room);
+    const Compressed packed = compress(codec, raw, room);
     const auto code = static_cast<std::uint8_t>(packed.codec);
     for (const std::size_t wrong : {0u, 1u, 8191u, 8193u, 100000u}) {
       EXPECT_THAT(decompress(code, packed.data, wrong),
@@ -69,7 +69,7 @@ TEST(Decompress, DamagedDataNeverOverruns) {
   for (const Codec codec : {Codec::kLz4, Codec::kZstd}) {
     const Bytes raw = filled(16384, 'q');
     Bytes room;
-    const Compressed packed = compress(codec, 1, raw, room);
+    const Compressed packed = compress(codec, raw, room);
     for (std::size_t at = 0; at < packed.data.size(); ++at) {
       for (unsigned bit = 0; bit < 8; ++bit) {
         Bytes damaged(packed.data.begin(), packed.data.end());
