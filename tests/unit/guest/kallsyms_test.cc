@@ -133,6 +133,34 @@ TEST(KallsymsSearch, MarkersThatPointFarAwayAreRefused) {
   }
 }
 
+TEST(Kallsyms, NamesWithoutCharactersOrWithTooManyAreCorrupt) {
+  // Token 0 is empty, token 1 is long, the others are a letter.
+  const auto read_with = [](std::initializer_list<int> tokens_of_name) {
+    LinuxBuilder builder;
+    ByteWriter names, table, index;
+    names.u8(static_cast<std::uint8_t>(tokens_of_name.size()));
+    for (const int token : tokens_of_name) names.u8(static_cast<std::uint8_t>(token));
+    for (int i = 0; i < 256; ++i) {
+      index.u16(static_cast<std::uint16_t>(table.size()));
+      if (i != 0) table.put(as_bytes(std::string(i == 1 ? 1000 : 1, 'T')));
+      table.u8(0);
+    }
+    KallsymsPlace place;
+    place.names = builder.place(names.view());
+    place.token_table = builder.place(table.view());
+    place.token_index = builder.place(index.view());
+    place.offsets = builder.place(Bytes(4));
+    place.count = 1;
+    const VirtualMemory memory(builder.memory(), builder.tables().tables());
+    return Kallsyms::read(place, memory, std::nullopt);
+  };
+  EXPECT_THAT(read_with({0}), FailsWith(ErrorCode::kCorrupt, "no characters"));
+  EXPECT_THAT(read_with({1, 1, 1}), FailsWith(ErrorCode::kCorrupt, "too many"));
+  const auto symbols = read_with({0, 1, 2});  // the type is the first character there is
+  ASSERT_THAT(symbols, Succeeds());
+  EXPECT_TRUE(symbols->find(std::string(1000, 'T')));
+}
+
 TEST(Kallsyms, ManySymbolsOfOneNameAreNotQuadratic) {
   // 4 million are allowed; here are 120,000 with the same name, each a type and one letter.
   LinuxBuilder builder;
