@@ -14,9 +14,9 @@ namespace hvd::format {
 
 class Repeats {
  public:
-  /// The earlier page of the same contents, if one was found; else `page` counts as stored. Pages
-  /// that differ are never taken for equal; of three or more copies two may be stored, since the
-  /// first is known only as long as its bytes are at hand. `waiting` are the pages stored last,
+  /// The earlier page of the same contents, if it was found; else `page` counts as stored. Pages
+  /// that differ are never taken for equal; of a page's copies two may be stored, since the first
+  /// is known only as long as its bytes are at hand. `waiting` are the pages stored last,
   /// increasing, and `waiting_bytes` their contents.
   std::optional<std::uint16_t> find_or_add(std::uint16_t page, ByteView contents,
                                            std::span<const std::uint16_t> waiting,
