@@ -3,6 +3,7 @@
 #include <sodium.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "formats/hvd/layout.h"
@@ -12,24 +13,18 @@ namespace {
 
 constexpr std::size_t kSketchStep = 64;  // a word of each cache line
 
-// For one run of the program; never written anywhere.
-const std::array<unsigned char, crypto_onetimeauth_KEYBYTES>& secret() {
-  static const auto key = [] {
-    std::array<unsigned char, crypto_onetimeauth_KEYBYTES> fresh{};
-    crypto_onetimeauth_keygen(fresh.data());
-    return fresh;
-  }();
-  return key;
+// Both secrets are for one run of the program and never written anywhere.
+template <std::size_t kSize>
+std::array<unsigned char, kSize> random_bytes() {
+  std::array<unsigned char, kSize> out{};
+  randombytes_buf(out.data(), out.size());
+  return out;
 }
 
-// Equal pages have equal sketches; of different ones few have. It costs a tenth of a tag, which
-// most pages then need not have. Under a secret, so that a guest cannot fill one bucket of a table.
+// Equal pages have equal sketches. Different ones that have cost a tag each, which most pages then
+// need not have: a sketch costs a tenth of it. The secret keeps a guest from filling one bucket.
 std::uint64_t sketch_of(ByteView page) {
-  static const std::uint64_t factor = [] {
-    std::uint64_t word = 0;
-    std::memcpy(&word, secret().data(), sizeof word);
-    return word | 1;
-  }();
+  static const std::uint64_t factor = std::bit_cast<std::uint64_t>(random_bytes<8>()) | 1;
   std::uint64_t sketch = 0;
   for (std::size_t at = 0; at < page.size(); at += kSketchStep) {
     std::uint64_t word = 0;
@@ -46,10 +41,11 @@ std::uint64_t sketch_of(ByteView page) {
 // same tag with a probability of at most 2^-95, whatever they hold. Several times as fast as
 // BLAKE2b.
 Repeats::Tag Repeats::tag_of(ByteView page) {
+  static const auto key = random_bytes<crypto_onetimeauth_KEYBYTES>();
   Tag tag{};
   static_assert(sizeof tag == crypto_onetimeauth_BYTES);
   crypto_onetimeauth(reinterpret_cast<unsigned char*>(tag.data()), u8(page), page.size(),
-                     secret().data());
+                     key.data());
   return tag;
 }
 

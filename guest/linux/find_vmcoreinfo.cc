@@ -1,6 +1,6 @@
 #include "guest/linux/find_vmcoreinfo.h"
 
-#include <cstring>
+#include <algorithm>
 
 #include "base/text.h"
 #include "guest/linux/kallsyms_search.h"

@@ -91,7 +91,7 @@ std::optional<Kallsyms::Symbol> Kallsyms::at(VirtAddr at) const {
   // Per-CPU symbols are small numbers, not addresses before the kernel's first.
   if (address < kKernelTextMap) return std::nullopt;
   const std::uint64_t size = next == by_address_.end() ? 0 : addresses_[*next] - address;
-  return Symbol{names_[*found], VirtAddr{address}, names_.type(*found), size};
+  return Symbol{names_[*found], VirtAddr{address}, size};
 }
 
 }  // namespace hvd::linux_guest

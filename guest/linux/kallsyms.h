@@ -28,15 +28,14 @@ class Kallsyms {
   /// kNotFound when VMCOREINFO does not name the tables.
   static Result<KallsymsPlace> place_from(const VmcoreInfo& info, const VirtualMemory& memory);
 
-  /// Decodes all of it; kCorrupt when the tables contradict themselves, or `stext` is not where
-  /// they say.
+  /// Reads and checks all of it; kCorrupt when the tables contradict themselves, or `stext` is not
+  /// where they say.
   static Result<Kallsyms> read(const KallsymsPlace& place, const VirtualMemory& memory,
                                std::optional<VirtAddr> stext);
 
   struct Symbol {
     std::string name;
     VirtAddr address;
-    char type = '?';         // as nm prints it
     std::uint64_t size = 0;  // up to the next symbol
   };
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <limits>
 
 #include "base/byte_reader.h"
 
@@ -13,8 +12,9 @@ constexpr std::size_t kTokens = 256;
 constexpr std::size_t kMaxToken = 1024;
 constexpr std::size_t kMaxName = 2048;  // characters, with the type
 constexpr std::size_t kMaxNamesBytes = 64u << 20;
-// In a table that is at most two thirds full no search gets near it unless the names were made to.
-constexpr unsigned kMaxProbes = 512;
+// Of a name on average: in a table that is at most two thirds full there are about two, unless the
+// names were made to have more.
+constexpr std::uint64_t kMaxCollisions = 64;
 
 // A polynomial in kFactor, so that the hash of a text follows from those of its parts.
 constexpr std::uint64_t kFactor = 0x9e3779b97f4a7c15;
@@ -25,7 +25,7 @@ std::uint64_t hash_of(std::string_view text) {
   return hash;
 }
 
-// Its low bits depend on few of a polynomial's bits.
+// A polynomial's low bits depend on the low bits of its characters alone.
 std::size_t place_of(std::uint64_t hash) {
   hash = (hash ^ hash >> 32) * kFactor;
   return static_cast<std::size_t>(hash ^ hash >> 29);
@@ -113,6 +113,8 @@ Result<void> SymbolNames::read_names(const VirtualMemory& memory, VirtAddr at,
 
 Result<void> SymbolNames::index() {
   table_.assign(std::bit_ceil(size() + size() / 2 + 1), 0);
+  const std::size_t mask = table_.size() - 1;
+  std::uint64_t collisions = 0;
   for (std::uint32_t i = 0; i < size(); ++i) {
     std::size_t length = 0;
     std::uint64_t hash = 0;
@@ -129,13 +131,16 @@ Result<void> SymbolNames::index() {
           ErrorCode::kCorrupt,
           "a kallsyms name has " + std::string(length ? "too many" : "no") + " characters"};
     }
-    for (std::size_t place = place_of(hash), probes = 0; probes < kMaxProbes; ++place, ++probes) {
-      std::uint32_t& entry = table_[place & (table_.size() - 1)];
-      if (entry == 0) entry = i + 1;
+    std::string name;  // written out only where something is to be compared with it
+    std::size_t place = place_of(hash) & mask;
+    for (; table_[place] != 0; place = (place + 1) & mask) {
+      if (name.empty()) name = (*this)[i];
       // The others of one name need no place, however many there are.
-      else if (!is(entry - 1, (*this)[i])) continue;
-      break;
+      if (is(table_[place] - 1, name)) break;
+      if (++collisions > kMaxCollisions * size())
+        return Error{ErrorCode::kCorrupt, "kallsyms names were made to have one hash"};
     }
+    if (table_[place] == 0) table_[place] = i + 1;
   }
   return {};
 }
@@ -159,11 +164,11 @@ ByteView SymbolNames::tokens_of(std::size_t index) const {
   return ByteView(bytes_).subspan(at, length);
 }
 
-std::string SymbolNames::expanded(std::size_t index) const {
+std::string SymbolNames::operator[](std::size_t index) const {
   std::string out;
   for (const std::byte token : tokens_of(index))
     out += tokens_[std::to_integer<std::size_t>(token)].text;
-  return out;
+  return out.substr(1);
 }
 
 bool SymbolNames::is(std::size_t index, std::string_view name) const {
@@ -180,11 +185,10 @@ bool SymbolNames::is(std::size_t index, std::string_view name) const {
 
 std::optional<std::uint32_t> SymbolNames::find(std::string_view name) const {
   if (table_.empty()) return std::nullopt;
-  for (std::size_t place = place_of(hash_of(name)), probes = 0; probes < kMaxProbes;
-       ++place, ++probes) {
-    const std::uint32_t entry = table_[place & (table_.size() - 1)];
-    if (entry == 0) return std::nullopt;
-    if (is(entry - 1, name)) return entry - 1;
+  const std::size_t mask = table_.size() - 1;
+  std::size_t place = place_of(hash_of(name)) & mask;
+  for (; table_[place] != 0; place = (place + 1) & mask) {
+    if (is(table_[place] - 1, name)) return table_[place] - 1;
   }
   return std::nullopt;
 }

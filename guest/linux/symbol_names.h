@@ -18,14 +18,14 @@ namespace hvd::linux_guest {
 class SymbolNames {
  public:
   SymbolNames() = default;
-  /// Reads `count` names from `names` on; kCorrupt when these, or the tokens, are none.
+  /// Reads `count` names from `names` on; the caller has bounded it. kCorrupt when these, or the
+  /// tokens, are none; an error of the memory's where the tokens cannot be read.
   static Result<SymbolNames> read(const VirtualMemory& memory, VirtAddr names, VirtAddr token_table,
                                   VirtAddr token_index, std::uint64_t count);
 
   std::size_t size() const { return begins_.size(); }
-  std::string operator[](std::size_t index) const { return expanded(index).substr(1); }
-  /// As nm prints it: the kernel keeps it as the first character of the name.
-  char type(std::size_t index) const { return expanded(index).front(); }
+  /// Without the symbol's type, which the kernel keeps as the first character.
+  std::string operator[](std::size_t index) const;
   /// Of several of one name the first.
   std::optional<std::uint32_t> find(std::string_view name) const;
 
@@ -40,7 +40,6 @@ class SymbolNames {
   Result<void> read_names(const VirtualMemory& memory, VirtAddr at, std::uint64_t count);
   Result<void> index();
   ByteView tokens_of(std::size_t index) const;
-  std::string expanded(std::size_t index) const;
   bool is(std::size_t index, std::string_view name) const;
 
   std::vector<Token> tokens_, tails_;  // a tail is the token without its first character

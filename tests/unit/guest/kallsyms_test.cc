@@ -27,7 +27,6 @@ void expect_symbols(const Kallsyms& symbols) {
   const auto inside = symbols.at(VirtAddr{LinuxBuilder::kText + 0x1ff});
   ASSERT_TRUE(inside);
   EXPECT_EQ(inside->name, "init_task_work") << "of two names the first";
-  EXPECT_EQ(inside->type, 'T');
   EXPECT_EQ(inside->size, 0x300u);
   EXPECT_EQ(symbols.at(VirtAddr{LinuxBuilder::kText - 1}), std::nullopt);
 }
