@@ -12,7 +12,7 @@
 namespace hvd::format {
 namespace {
 
-constexpr int kBlockLevel = 1;
+constexpr int kZstdLevel = 1;
 
 struct FreeContext {
   void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
@@ -24,12 +24,13 @@ ZSTD_CCtx* compressor() {
   thread_local const std::unique_ptr<ZSTD_CCtx, FreeContext> context(ZSTD_createCCtx());
   return context.get();
 }
-// For memory: level 1 with a table that leaves room in a core's first cache, and without the short
+// For memory: with a table that leaves room in a core's first cache, and without the short
 // matches that words of 8 bytes have few of: an eighth faster, the result 3 % larger.
 ZSTD_CCtx* memory_compressor() {
   ZSTD_CCtx* context = compressor();
-  for (const auto& [parameter, value] :
-       {std::pair{ZSTD_c_compressionLevel, 1}, {ZSTD_c_hashLog, 12}, {ZSTD_c_minMatch, 7}}) {
+  for (const auto& [parameter, value] : {std::pair{ZSTD_c_compressionLevel, kZstdLevel},
+                                         {ZSTD_c_hashLog, 12},
+                                         {ZSTD_c_minMatch, 7}}) {
     (void)ZSTD_CCtx_setParameter(context, parameter, value);
   }
   return context;
@@ -43,6 +44,11 @@ void make_room(Bytes& room, std::size_t bound) {
   if (room.size() < bound) room.resize(bound);
 }
 
+// What zstd wrote: nothing when it failed.
+ByteView written(const Bytes& room, std::size_t result) {
+  return ByteView(room).first(ZSTD_isError(result) ? 0 : result);
+}
+
 // `packed` is empty where compressing failed.
 Compressed if_it_pays(Codec codec, ByteView raw, ByteView packed) {
   if (packed.empty() || packed.size() > raw.size() - raw.size() / 32) return {Codec::kNone, raw};
@@ -52,18 +58,18 @@ Compressed if_it_pays(Codec codec, ByteView raw, ByteView packed) {
 }  // namespace
 
 Compressed compress(Codec wanted, ByteView raw, Bytes& room) {
-  std::size_t size = 0;
+  ByteView packed;
   if (wanted == Codec::kZstd) {
     make_room(room, ZSTD_compressBound(raw.size()));
-    size = ZSTD_compress2(memory_compressor(), room.data(), room.size(), raw.data(), raw.size());
-    if (ZSTD_isError(size)) size = 0;
+    packed = written(room, ZSTD_compress2(memory_compressor(), room.data(), room.size(), raw.data(),
+                                          raw.size()));
   } else if (wanted == Codec::kLz4) {
     make_room(room, static_cast<std::size_t>(LZ4_compressBound(static_cast<int>(raw.size()))));
-    size = static_cast<std::size_t>(LZ4_compress_default(
+    packed = ByteView(room).first(static_cast<std::size_t>(LZ4_compress_default(
         reinterpret_cast<const char*>(raw.data()), reinterpret_cast<char*>(room.data()),
-        static_cast<int>(raw.size()), static_cast<int>(room.size())));
+        static_cast<int>(raw.size()), static_cast<int>(room.size()))));
   }
-  return if_it_pays(wanted, raw, ByteView(room).first(size));
+  return if_it_pays(wanted, raw, packed);
 }
 
 Result<Bytes> decompress(std::uint8_t codec, ByteView data, std::size_t raw_size) {
@@ -97,10 +103,9 @@ Result<Bytes> decompress(std::uint8_t codec, ByteView data, std::size_t raw_size
 
 Bytes pack(ByteView raw) {
   Bytes room(ZSTD_compressBound(raw.size()));
-  std::size_t size = ZSTD_compressCCtx(compressor(), room.data(), room.size(), raw.data(),
-                                       raw.size(), kBlockLevel);
-  if (ZSTD_isError(size)) size = 0;
-  const Compressed body = if_it_pays(Codec::kZstd, raw, ByteView(room).first(size));
+  const std::size_t result =
+      ZSTD_compressCCtx(compressor(), room.data(), room.size(), raw.data(), raw.size(), kZstdLevel);
+  const Compressed body = if_it_pays(Codec::kZstd, raw, written(room, result));
   PackedHeader header{};
   header.codec = static_cast<unsigned char>(body.codec);
   header.raw_size = static_cast<std::uint32_t>(raw.size());

@@ -42,7 +42,6 @@ class Kallsyms {
   std::optional<VirtAddr> find(std::string_view name) const;
   /// The symbol at or before `at`, within the kernel image.
   std::optional<Symbol> at(VirtAddr at) const;
-  std::size_t size() const { return addresses_.size(); }
 
  private:
   void sort_by_address();

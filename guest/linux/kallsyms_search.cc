@@ -115,8 +115,7 @@ std::optional<std::size_t> skip_names(ByteView bytes, std::size_t at, std::uint6
                                       std::size_t limit) {
   for (std::uint64_t i = 0; i < count; ++i) {
     if (at + 2 > limit) return std::nullopt;
-    std::size_t length = std::to_integer<std::size_t>(bytes[at++]);
-    if (length & 0x80) length = (length & 0x7f) | std::to_integer<std::size_t>(bytes[at++]) << 7;
+    const std::size_t length = name_length_at(bytes, at);
     if (length == 0) return std::nullopt;
     at += length;
   }

@@ -55,15 +55,15 @@ Result<std::vector<std::string>> read_tokens(const VirtualMemory& memory, VirtAd
   return tokens;
 }
 
+}  // namespace
+
 // Names longer than 127 tokens have a second length byte (commit 73bbb94466fd, "kallsyms: support
 // "big" kernel symbols"); before, the top bit was never set.
-std::size_t length_at(ByteView bytes, std::size_t& at) {
+std::size_t name_length_at(ByteView bytes, std::size_t& at) {
   std::size_t length = std::to_integer<std::size_t>(bytes[at++]);
   if (length & 0x80) length = (length & 0x7f) | std::to_integer<std::size_t>(bytes[at++]) << 7;
   return length;
 }
-
-}  // namespace
 
 SymbolNames::Token SymbolNames::token_of(std::string text) {
   Token token{std::move(text)};
@@ -102,7 +102,7 @@ Result<void> SymbolNames::read_names(const VirtualMemory& memory, VirtAddr at,
     }
     if (position + 2 > bytes_.size()) return Error{ErrorCode::kCorrupt, "kallsyms names end early"};
     begins_.push_back(static_cast<std::uint32_t>(position));
-    const std::size_t length = length_at(bytes_, position);
+    const std::size_t length = name_length_at(bytes_, position);
     if (length == 0 || length > bytes_.size() - position)
       return Error{ErrorCode::kCorrupt, "a kallsyms name has no valid length"};
     position += length;
@@ -160,7 +160,7 @@ Result<SymbolNames> SymbolNames::read(const VirtualMemory& memory, VirtAddr name
 
 ByteView SymbolNames::tokens_of(std::size_t index) const {
   std::size_t at = begins_[index];
-  const std::size_t length = length_at(bytes_, at);
+  const std::size_t length = name_length_at(bytes_, at);
   return ByteView(bytes_).subspan(at, length);
 }
 

@@ -48,4 +48,7 @@ class SymbolNames {
   std::vector<std::uint32_t> table_;   // hash table: index + 1
 };
 
+/// How many tokens the name at `at` has, of which two bytes must be there; moves `at` to the first.
+std::size_t name_length_at(ByteView bytes, std::size_t& at);
+
 }  // namespace hvd::linux_guest
