@@ -10,7 +10,7 @@
 #include "analyzer/triage.h"
 #include "base/output_file.h"
 #include "base/text.h"
-#include "decrypt/keyring.h"
+#include "envelope/keyring.h"
 
 namespace hvd {
 namespace {

@@ -2,7 +2,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "guest/debuginfo/symbol_files.h"
-#include "guest/linux/vm_memory.h"
+#include "guest/kvm_host/slot_memory.h"
 
 namespace hvd {
 
@@ -92,7 +92,7 @@ std::vector<Image> LinuxGuest::vm_images() {
   for (const VirtualMachine& machine : virtual_machines()) {
     Image image;
     image.name = machine.name.empty() ? "pid-" + std::to_string(machine.pid) : machine.name;
-    image.memory = VmMemory::open(*kernel_, machine, image.problems);
+    image.memory = SlotMemory::open(*kernel_, machine, image.problems);
     for (const VirtualCpu& cpu : machine.cpus) image.registers.push_back(cpu.registers);
     image.facts = json{{"uuid", machine.uuid}}.dump(-1, ' ', false, json::error_handler_t::replace);
     images.push_back(std::move(image));

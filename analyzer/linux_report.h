@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "guest/debuginfo/line_table.h"
+#include "guest/kvm_host/virtual_machines.h"
 #include "guest/linux/crash.h"
-#include "guest/linux/kvm.h"
 #include "guest/linux/tasks.h"
 
 namespace hvd {

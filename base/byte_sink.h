@@ -37,7 +37,7 @@ class FileSink final : public ByteSink {
   std::string name_;
 };
 
-class MemorySink final : public ByteSink {
+class BufferSink final : public ByteSink {
  public:
   Result<void> append(ByteView bytes) override {
     hvd::append(bytes_, bytes);

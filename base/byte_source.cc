@@ -57,7 +57,7 @@ Result<void> FileSource::read_inside(std::uint64_t offset, MutableBytes out) con
   return {};
 }
 
-Result<void> MemorySource::read_inside(std::uint64_t offset, MutableBytes out) const {
+Result<void> BufferSource::read_inside(std::uint64_t offset, MutableBytes out) const {
   std::memcpy(out.data(), bytes_.data() + offset, out.size());
   return {};
 }

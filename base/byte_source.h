@@ -62,9 +62,9 @@ class SourceHead final : public ByteSource {
   std::uint64_t size_;
 };
 
-class MemorySource final : public ByteSource {
+class BufferSource final : public ByteSource {
  public:
-  explicit MemorySource(Bytes bytes) : bytes_(std::move(bytes)) {}
+  explicit BufferSource(Bytes bytes) : bytes_(std::move(bytes)) {}
   std::uint64_t size() const override { return bytes_.size(); }
 
  private:

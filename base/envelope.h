@@ -1,7 +1,7 @@
 // The seam between a file format that stores sealed bytes and the envelope that seals and opens
 // them.
 //
-// formats/hvd decides what is sealed and what a seal is bound to; decrypt/ does it and owns the
+// formats/hvd decides what is sealed and what a seal is bound to; envelope/ does it and owns the
 // keys. Neither includes the other: they meet in these interfaces.
 #pragma once
 

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "capture/cached_memory.h"
-#include "guest/linux/triage_reads.h"
+#include "capture/triage_reads.h"
 
 namespace hvd {
 namespace {

@@ -9,7 +9,7 @@
 #include "capture/guest_pages.h"
 #include "capture/memory_pages.h"
 #include "capture/session.h"
-#include "decrypt/keyring.h"
+#include "envelope/keyring.h"
 #include "formats/imported_file.h"
 #include "formats/open_dump.h"
 

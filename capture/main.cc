@@ -1,8 +1,8 @@
 // hvdump-capture: writes dumps.
 #include "base/command_line.h"
+#include "capture/host/command.h"
 #include "capture/import_command.h"
-#include "capture/machine_command.h"
-#include "capture/qemu_command.h"
+#include "capture/qemu/command.h"
 #include "capture/receive_command.h"
 
 int main(int argc, char** argv) {

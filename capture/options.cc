@@ -3,7 +3,7 @@
 #include <sodium.h>
 
 #include "base/byte_source.h"
-#include "decrypt/keyring.h"
+#include "envelope/keyring.h"
 
 namespace hvd {
 

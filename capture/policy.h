@@ -8,7 +8,7 @@
 #include "base/image.h"
 #include "base/result.h"
 #include "capture/restricted.h"
-#include "decrypt/identity.h"
+#include "envelope/identity.h"
 #include "formats/hvd/layout.h"
 
 namespace hvd {

@@ -2,9 +2,9 @@
 
 #include <cstdio>
 
-#include "base/socket.h"
 #include "base/text.h"
 #include "capture/interrupt.h"
+#include "capture/socket.h"
 #include "formats/hvd/dump.h"
 
 namespace hvd {

@@ -7,11 +7,11 @@
 #include <nlohmann/json.hpp>
 
 #include "base/byte_source.h"
-#include "base/socket.h"
 #include "base/text.h"
 #include "base/version.h"
 #include "capture/interrupt.h"
-#include "decrypt/keyring.h"
+#include "capture/output.h"
+#include "envelope/keyring.h"
 
 namespace hvd {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstdlib>
 
 #include "base/text.h"
-#include "decrypt/keyring.h"
+#include "envelope/keyring.h"
 #include "extractor/commands.h"
 #include "extractor/linux_core.h"
 #include "extractor/merged_memory.h"

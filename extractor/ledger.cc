@@ -3,7 +3,7 @@
 
 #include "base/json.h"
 #include "base/text.h"
-#include "decrypt/keyring.h"
+#include "envelope/keyring.h"
 #include "extractor/commands.h"
 #include "formats/hvd/dump.h"
 

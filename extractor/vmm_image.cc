@@ -2,32 +2,12 @@
 
 #include "base/byte_writer.h"
 #include "base/json.h"
+#include "base/shifted_memory.h"
 
 namespace hvd {
 namespace {
 
 using nlohmann::json;
-
-class VmmMemory final : public PhysicalMemory {
- public:
-  VmmMemory(const PhysicalMemory& partition, std::uint64_t base, std::vector<PhysRange> ranges)
-      : partition_(partition), base_(base), ranges_(std::move(ranges)) {}
-  const std::vector<PhysRange>& ranges() const override { return ranges_; }
-  Extent extent_at(PhysAddr at) const override {
-    Extent extent = partition_.extent_at(at + base_);
-    extent.range.begin = at;
-    return extent;
-  }
-
- private:
-  Result<std::size_t> read_some(PhysAddr at, MutableBytes out) const override {
-    HVD_TRY(partition_.read(at + base_, out));
-    return out.size();
-  }
-  const PhysicalMemory& partition_;
-  const std::uint64_t base_;
-  const std::vector<PhysRange> ranges_;
-};
 
 // What KVM had of the guest, each part a note: its type says what it is (SPEC.md, "FACTS").
 std::vector<Note> kvm_notes(const PhysicalMemory& memory, const json& list,
@@ -84,7 +64,7 @@ Result<Image> vmm_image(const Image& partition) {
       -1, ' ', false, json::error_handler_t::replace);
   image.notes = kvm_notes(*partition.memory, vmm.value("kvm", json()), image.problems);
   image.memory =
-      std::make_shared<VmmMemory>(*partition.memory, from, normalised(std::move(ranges)));
+      std::make_shared<ShiftedMemory>(*partition.memory, from, normalised(std::move(ranges)));
   return image;
 }
 

@@ -41,9 +41,9 @@ class FileMemory final : public PhysicalMemory {
   const std::vector<PhysRange> ranges_;
 };
 
-class MemoryBytes final : public ByteSource {
+class PartitionFile final : public ByteSource {
  public:
-  MemoryBytes(std::shared_ptr<const PhysicalMemory> memory, std::uint64_t size)
+  PartitionFile(std::shared_ptr<const PhysicalMemory> memory, std::uint64_t size)
       : memory_(std::move(memory)), size_(size) {}
   std::uint64_t size() const override { return size_; }
 
@@ -84,7 +84,7 @@ Image opened_file(Image image) {
     return image;
   }
   auto opened = windows::open_windows_dump(
-      std::make_shared<MemoryBytes>(image.memory, size.get<std::uint64_t>()), image.name);
+      std::make_shared<PartitionFile>(image.memory, size.get<std::uint64_t>()), image.name);
   if (!opened) {
     image.problems.push_back("the file in it cannot be read: " + opened.error().message);
     return image;

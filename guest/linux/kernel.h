@@ -33,7 +33,7 @@ class Kernel {
   const Kallsyms& symbols() const { return symbols_; }
   /// Null when the kernel has no BTF: then only what needs no types can be told.
   const Types* types() const { return types_ ? &*types_ : nullptr; }
-  std::vector<std::string>& problems() { return problems_; }
+  const std::vector<std::string>& problems() const { return problems_; }
 
   /// kNotFound with the name.
   Result<VirtAddr> symbol(std::string_view name) const;

@@ -1,6 +1,6 @@
 // An age file, opened with a key that fits the seeds. Passphrases are left out: each try costs a
 // second by design.
-#include "decrypt/age.h"
+#include "envelope/age.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/fuzz_keys.h"
 

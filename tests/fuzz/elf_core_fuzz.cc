@@ -6,7 +6,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace hvd;
   const ByteView input = fuzz::bytes_of_input(data, size);
   const auto image =
-      elf::open_core(std::make_shared<MemorySource>(Bytes(input.begin(), input.end())), "core");
+      elf::open_core(std::make_shared<BufferSource>(Bytes(input.begin(), input.end())), "core");
   if (image) fuzz::walk(*image->memory);
   return 0;
 }

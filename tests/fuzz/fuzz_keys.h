@@ -1,7 +1,7 @@
 // Keys that seeds and entries agree on.
 #pragma once
 
-#include "decrypt/partition_keys.h"
+#include "envelope/partition_keys.h"
 #include "formats/hvd/integrity.h"
 
 namespace hvd::fuzz {

@@ -1,15 +1,15 @@
 // A Linux guest's memory. The input is a list of patches on a small synthetic kernel: {le32 place,
 // u8 size, bytes}, `place` counted over the pages that the kernel uses, so that mutations meet page
 // tables, symbols, types, log, tasks, modules and stacks.
+#include "capture/triage_reads.h"
+#include "guest/kvm_host/host_pages.h"
+#include "guest/kvm_host/kvm_state.h"
+#include "guest/kvm_host/process_pages.h"
+#include "guest/kvm_host/virtual_machines.h"
+#include "guest/kvm_host/vm_areas.h"
 #include "guest/linux/crash.h"
-#include "guest/linux/host_pages.h"
-#include "guest/linux/kvm.h"
-#include "guest/linux/kvm_state.h"
 #include "guest/linux/maple_tree.h"
-#include "guest/linux/process_pages.h"
 #include "guest/linux/tasks.h"
-#include "guest/linux/triage_reads.h"
-#include "guest/linux/vm_areas.h"
 #include "guest/linux/xarray.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/fuzz_guest.h"
@@ -59,11 +59,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }).has_value();
     (void)read_vm_areas(**kernel, tasks.front().struct_at).has_value();
   }
-  const auto machines = read_virtual_machines(**kernel, modules, problems);
-  const VmmProcesses vmms(machines, problems.empty());
-  (void)visible_registers(**kernel, 0, vmms);
+  const Host host = Host::read(**kernel, problems);
+  (void)visible_registers(host, 0);
   for (const HostDetail detail : {HostDetail::kSecure, HostDetail::kFull}) {
-    const auto pages = HostPages::open(**kernel, modules, machines, vmms, detail, problems);
+    const auto pages = HostPages::open(host, detail, problems);
     if (!pages) break;
     Bytes page(kPageSize);
     const auto kinds = pages->kinds(480, 600);
@@ -71,12 +70,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       if (is_kept(kinds[i])) (void)pages->redact(480 + i, kinds[i], page);
   }
   if (const auto types = KvmTypes::open(**kernel, modules); types && *types) {
-    for (const VirtualMachine& machine : machines)
+    for (const VirtualMachine& machine : host.machines)
       (void)read_kvm_state(**kernel, **types, machine).has_value();
   }
   for (const HostFiles which : {HostFiles::kOfProcesses, HostFiles::kAll}) {
-    if (const auto pages = ProcessPages::open(**kernel, vmms, which))
-      (void)pages->classify(480, 600);
+    if (const auto pages = ProcessPages::open(host, which)) (void)pages->classify(480, 600);
   }
   for (std::size_t i = 0; i < std::min<std::size_t>(modules.size(), 4); ++i) {
     (void)read_module_symbols(**kernel, modules[i]);

@@ -1,7 +1,7 @@
 // An .hvd: open by index and by scan, every partition, its memory, verification.
 #include <cstring>
 
-#include "decrypt/partition_keys.h"
+#include "envelope/partition_keys.h"
 #include "formats/hvd/dump.h"
 #include "formats/hvd/verify.h"
 #include "tests/fuzz/fuzz.h"
@@ -55,7 +55,7 @@ void repair(Bytes& bytes) {
 void read_all(const Bytes& bytes) {
   const fuzz::FixedKeys keys;
   for (const bool scan_always : {false, true}) {
-    const auto dump = Dump::open(std::make_shared<MemorySource>(bytes), scan_always);
+    const auto dump = Dump::open(std::make_shared<BufferSource>(bytes), scan_always);
     if (!dump) return;
     std::size_t count = 0;
     for (const DumpPartition& partition : dump->partitions()) {

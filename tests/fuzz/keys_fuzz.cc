@@ -1,8 +1,8 @@
 // Key strings, identity and passphrase files, key text, signing keys: small texts that people and
 // slots bring.
 #include "base/text.h"
-#include "decrypt/bech32.h"
-#include "decrypt/partition_keys.h"
+#include "envelope/bech32.h"
+#include "envelope/partition_keys.h"
 #include "formats/hvd/integrity.h"
 #include "tests/fuzz/fuzz.h"
 

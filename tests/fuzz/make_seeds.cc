@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "decrypt/age.h"
+#include "envelope/age.h"
 #include "formats/windows_dump/triage_writer.h"
 #include "tests/fuzz/fuzz_guest.h"
 #include "tests/fuzz/fuzz_keys.h"

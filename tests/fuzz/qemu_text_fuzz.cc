@@ -1,6 +1,6 @@
 // What QEMU says in text: `info mtree -f`, and a command line that may carry secrets.
-#include "capture/memory_tree.h"
-#include "capture/qemu_guest.h"
+#include "capture/command_line_secrets.h"
+#include "capture/qemu/memory_tree.h"
 #include "tests/fuzz/fuzz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -1,7 +1,7 @@
 // The bytes of a QMP peer behind its greeting: replies to one command, whatever they are.
 #include <nlohmann/json.hpp>
 
-#include "capture/qmp.h"
+#include "capture/qemu/qmp.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/support/fake_qmp.h"
 

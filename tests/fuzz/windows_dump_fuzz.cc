@@ -8,7 +8,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace hvd;
   const ByteView input = fuzz::bytes_of_input(data, size);
   const auto image = windows::open_windows_dump(
-      std::make_shared<MemorySource>(Bytes(input.begin(), input.end())), "dump");
+      std::make_shared<BufferSource>(Bytes(input.begin(), input.end())), "dump");
   if (!image) return 0;
   fuzz::walk(*image->memory);
   const auto kernel = windows::Kernel::open(*image, {});

@@ -10,18 +10,28 @@ import subprocess
 import sys
 import tempfile
 
-MIDDLE = {"formats", "decrypt", "guest"}
-APPLICATIONS = {"capture", "extractor", "analyzer", "decrypt/tool"}
+MIDDLE = {"formats", "envelope", "guest"}
+APPLICATIONS = {"capture", "extractor", "decrypt", "analyzer"}
 LAYERS = {"base"} | MIDDLE | APPLICATIONS
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
 def layer_of(path):
     """The layer of a file or include, given relative to the source folder; None for anything else."""
-    for layer in sorted(LAYERS, key=len, reverse=True):
-        if path.startswith(layer + "/"):
-            return layer
-    return None
+    layer, slash, _ = path.partition("/")
+    return layer if slash and layer in LAYERS else None
+
+
+# What shares a layer and yet stands apart: neither includes the other.
+APART = ({"capture/qemu", "capture/host"},)
+# Any Linux must be known without the one that runs virtual machines, and no kernel through another.
+BELOW = {"guest/linux": ("guest/kvm_host", "guest/windows"), "guest/windows": ("guest/kvm_host", "guest/linux"),
+         "guest/x86_64": ("guest/linux", "guest/kvm_host", "guest/windows")}
+
+
+def apart(relative, included):
+    here, there = relative.rpartition("/")[0], included.rpartition("/")[0]
+    return {here, there} in APART or there in BELOW.get(here, ())
 
 
 def may_include(layer):
@@ -58,11 +68,13 @@ def violations_of(relative, text):
             yield where + f"{layer} must not include {target} ({included})"
         elif layer == "capture" and included.startswith("guest/debuginfo/"):
             yield where + f"capture must not use {included}: it would link LLVM"
+        elif apart(relative, included):
+            yield where + f"{relative.rpartition('/')[0]} must not include {included}"
 
 
 def check_tree(root):
     found, seen = [], 0
-    for layer in sorted({layer.split("/")[0] for layer in LAYERS}):
+    for layer in sorted(LAYERS):
         for path in sorted((root / layer).rglob("*")):
             if path.suffix in (".h", ".cc"):
                 seen += 1
@@ -86,21 +98,28 @@ SELF_TEST = [
     ("base/a.h", '#include "formats/b.h"\n', True),
     ("base/a.cc", '#include "tests/support/b.h"\n', True),
     ("formats/a.cc", '#include "base/b.h"\n#include "formats/hvd/b.h"\n', False),
-    ("formats/a.cc", '#include "decrypt/b.h"\n', True),
+    ("formats/a.cc", '#include "envelope/b.h"\n', True),
     ("formats/hvd/a.cc", '#include "guest/b.h"\n', True),
     ("guest/linux/a.cc", '#include "formats/b.h"\n', True),
-    ("decrypt/a.cc", '#include "formats/b.h"\n', True),
-    ("decrypt/a.cc", '#include "decrypt/tool/b.h"\n', True),
-    ("decrypt/tool/a.cc", '#include "formats/b.h"\n#include "decrypt/b.h"\n', False),
-    ("decrypt/tool/a.cc", '#include "capture/b.h"\n', True),
-    ("capture/a.cc", '#include "guest/linux/b.h"\n#include "decrypt/b.h"\n', False),
+    ("envelope/a.cc", '#include "formats/b.h"\n', True),
+    ("envelope/a.cc", '#include "decrypt/b.h"\n', True),
+    ("decrypt/a.cc", '#include "formats/b.h"\n#include "envelope/b.h"\n', False),
+    ("decrypt/a.cc", '#include "capture/b.h"\n', True),
+    ("capture/a.cc", '#include "guest/linux/b.h"\n#include "envelope/b.h"\n', False),
     ("capture/a.cc", '#include "analyzer/b.h"\n', True),
     ("capture/a.cc", '#include "guest/debuginfo/line_table.h"\n', True),
+    ("capture/a.cc", '#include "capture/qemu/b.h"\n', False),
+    ("capture/qemu/a.cc", '#include "capture/b.h"\n#include "capture/qemu/c.h"\n', False),
+    ("capture/qemu/a.cc", '#include "capture/host/b.h"\n', True),
+    ("capture/host/a.h", '#include "capture/qemu/b.h"\n', True),
     ("capture/a.cc", '#include <formats/b.h>\n', True),
     ("extractor/a.cc", '#include "capture/b.h"\n', True),
     ("analyzer/a.cc", '#include "guest/debuginfo/line_table.h"\n', False),
     ("analyzer/a.cc", '#include <llvm/Support/Error.h>\n', True),
     ("analyzer/a.cc", '  #  include "../extractor/b.h"\n', True),
+    ("guest/kvm_host/a.cc", '#include "guest/linux/b.h"\n', False),
+    ("guest/linux/a.cc", '#include "guest/kvm_host/b.h"\n', True),
+    ("guest/windows/a.cc", '#include "guest/linux/b.h"\n', True),
     ("guest/debuginfo/a.cc", '#include <llvm/Support/Error.h>\n', False),
     ("guest/debuginfo/a.h", '#include <llvm/Support/Error.h>\n', True),
     ("guest/linux/a.cc", '#include "llvm/Support/Error.h"\n', True),

@@ -131,7 +131,7 @@ class CraftedDump {
   }
 
   Result<format::Dump> open() {
-    return format::Dump::open(std::make_shared<MemorySource>(build()));
+    return format::Dump::open(std::make_shared<BufferSource>(build()));
   }
 
  private:

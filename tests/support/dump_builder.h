@@ -9,7 +9,7 @@
 
 #include "base/byte_sink.h"
 #include "base/byte_source.h"
-#include "decrypt/keyring.h"
+#include "envelope/keyring.h"
 #include "formats/hvd/dump.h"
 #include "formats/hvd/verify.h"
 #include "formats/hvd/writer.h"
@@ -34,7 +34,7 @@ struct BuiltDump {
   X25519Identity identity;
   std::uint64_t end_address = 0;
 
-  std::shared_ptr<MemorySource> source() const { return std::make_shared<MemorySource>(bytes); }
+  std::shared_ptr<BufferSource> source() const { return std::make_shared<BufferSource>(bytes); }
   Keyring keyring() const {
     Keyring keyring;
     keyring.add(identity);
@@ -42,7 +42,7 @@ struct BuiltDump {
   }
 };
 
-/// Keeps what a MemorySink received after its writer is gone.
+/// Keeps what a BufferSink received after its writer is gone.
 class SharedSink final : public ByteSink {
  public:
   explicit SharedSink(std::shared_ptr<Bytes> bytes) : bytes_(std::move(bytes)) {}

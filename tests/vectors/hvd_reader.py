@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A second reader of .hvd dumps, written from formats/hvd/SPEC.md and decrypt/SPEC.md alone.
+"""A second reader of .hvd dumps, written from formats/hvd/SPEC.md and envelope/SPEC.md alone.
 
 It is here to be compared with the first one, so it prefers being plain to being fast.
 """

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
-#include "decrypt/keyring.h"
+#include "envelope/keyring.h"
 #include "formats/hvd/dump.h"
 #include "formats/hvd/verify.h"
 

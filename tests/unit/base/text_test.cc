@@ -98,7 +98,7 @@ TEST(HumanSize, HasTwoOrThreeDigits) {
 }
 
 TEST(ByteSource, RefusesWhatLiesOutside) {
-  const MemorySource source(to_bytes("0123456789"));
+  const BufferSource source(to_bytes("0123456789"));
   EXPECT_EQ(to_string(source.read(4, 6).value()), "456789");
   EXPECT_THAT(source.read(10, 0), Succeeds());
   for (const auto& [offset, count] : {std::pair<std::uint64_t, std::size_t>{4, 7},

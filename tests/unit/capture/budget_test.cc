@@ -1,7 +1,6 @@
-// What a capture may use up, and where it may send a dump.
+// What a capture may use up.
 #include "capture/budget.h"
 
-#include "base/socket.h"
 #include "tests/support/matchers.h"
 
 namespace hvd {
@@ -21,14 +20,6 @@ TEST(Budget, IsSpentBySizeOrTime) {
   EXPECT_TRUE((Budget{100, {}}.spent(100)));
   EXPECT_FALSE((Budget{100, {}}.spent(99)));
   EXPECT_TRUE((Budget{{}, std::chrono::steady_clock::now()}.spent(0)));
-}
-
-TEST(HostPort, TakesNamesAndBothKindsOfAddresses) {
-  EXPECT_EQ(HostPort::parse("collector:4711").value().host, "collector");
-  EXPECT_EQ(HostPort::parse("127.0.0.1:1").value().port, "1");
-  EXPECT_EQ(HostPort::parse("[::1]:80").value().host, "::1");
-  for (const char* text : {"", ":", "host", "host:", ":80", "host:http", "::1:80", "[]:80"})
-    EXPECT_THAT(HostPort::parse(text), FailsWith(ErrorCode::kInvalidArgument, "HOST:PORT")) << text;
 }
 
 }  // namespace

@@ -72,7 +72,7 @@ struct Capture {
     return result;
   }
   Image image() const {
-    const auto dump = format::Dump::open(std::make_shared<MemorySource>(*bytes)).value();
+    const auto dump = format::Dump::open(std::make_shared<BufferSource>(*bytes)).value();
     return dump.image(dump.partitions()[0], Keyring()).value();
   }
 };

@@ -1,0 +1,49 @@
+#include "capture/host/host_user.h"
+
+#include <nlohmann/json.hpp>
+
+#include "capture/memory_pages.h"
+#include "guest/kvm_host/process_pages.h"
+
+namespace hvd {
+
+using linux_guest::HostFiles;
+using nlohmann::json;
+
+Result<void> write_host_user(CaptureSession& session, const linux_guest::Host& host) {
+  PartitionPolicy policy;
+  policy.recipients = session.policy().host_user();
+  if (policy.recipients.empty()) return {};
+  const auto refuse = [&](const std::string& why) {
+    return session.not_written(kHostUserName, Role::kHypervisor, PartitionState::kFailed, why);
+  };
+  const auto pages = linux_guest::ProcessPages::open(
+      host, session.policy().all_page_cache() ? HostFiles::kAll : HostFiles::kOfProcesses);
+  if (!pages) return refuse("whose pages are whose cannot be told: " + pages.error().message);
+  const PhysicalMemory& memory = *host.kernel.image().memory;
+  json ranges = json::array();
+  for (const PhysRange& range : memory.ranges())
+    ranges.push_back({range.begin.value, range.size, "ram"});
+  const json facts{{"address_space", "physical"}, {"contents", kHostUserName}, {"ranges", ranges}};
+
+  auto partition = session.begin(kHostUserName, Role::kHypervisor, policy);
+  if (!partition) return refuse(partition.error().message);
+  const auto write = [&]() -> Result<PipelineResult> {
+    HVD_TRY((*partition)->facts(facts.dump()));
+    Progress progress("Capturing the host's processes", total_size(memory.ranges()));
+    PipelineOptions options = session.pipeline();
+    options.mark = [&pages](std::uint64_t first, std::size_t count) {
+      std::vector<PageMark> marks(count);
+      const auto classes = pages->classify(first, count);
+      for (std::size_t i = 0; i < count; ++i) {
+        if (classes[i]) marks[i].page_class = *classes[i];
+        else marks[i].left_out = Absence::kFilteredClass;
+      }
+      return marks;
+    };
+    return write_memory(MemoryPages(memory), **partition, options, progress);
+  };
+  return session.end(kHostUserName, **partition, write(), {});
+}
+
+}  // namespace hvd
