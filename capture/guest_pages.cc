@@ -82,19 +82,19 @@ void GuestPages::look(GuestLevel wanted) {
   linux_guest::read_for_triage(recorded);
 }
 
-std::vector<PageMark> GuestPages::marks(std::uint64_t first, std::size_t count) const {
-  std::vector<PageMark> out(count);
+std::vector<format::PageMark> GuestPages::marks(std::uint64_t first, std::size_t count) const {
+  std::vector<format::PageMark> out(count);
   if (!classes_) return out;
   const auto pages = classes_->classify(first, count);
   for (std::size_t i = 0; i < count; ++i) {
     const PageClass page_class = pages[i].page_class;
     out[i].page_class = page_class;
     if (level_ == GuestLevel::kKernel) {
-      if (pages[i].free) out[i].left_out = Absence::kFilteredFree;
+      if (pages[i].free) out[i].excluded = Absence::kFilteredFree;
       else if (page_class == PageClass::kUser || page_class == PageClass::kPageCache)
-        out[i].left_out = Absence::kFilteredClass;
+        out[i].excluded = Absence::kFilteredClass;
     } else if (level_ == GuestLevel::kMini && !triage_pages_.contains(first + i)) {
-      out[i].left_out = pages[i].free ? Absence::kFilteredFree : Absence::kFilteredClass;
+      out[i].excluded = pages[i].free ? Absence::kFilteredFree : Absence::kFilteredClass;
     }
   }
   return out;

@@ -8,8 +8,8 @@
 #include <unordered_set>
 
 #include "base/image.h"
-#include "capture/pipeline.h"
 #include "capture/policy.h"
+#include "formats/hvd/memory_writer.h"
 #include "guest/linux/page_classes.h"
 
 namespace hvd {
@@ -32,8 +32,8 @@ class GuestPages {
   /// understood any more.
   const std::optional<Note>& found_note() const { return found_note_; }
 
-  /// For PipelineOptions. Safe to call from several threads.
-  std::vector<PageMark> marks(std::uint64_t first, std::size_t count) const;
+  /// For write_memory(). Safe to call from several threads.
+  std::vector<format::PageMark> marks(std::uint64_t first, std::size_t count) const;
 
  private:
   void look(GuestLevel wanted);

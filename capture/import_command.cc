@@ -7,7 +7,6 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "capture/guest_pages.h"
-#include "capture/memory_pages.h"
 #include "capture/session.h"
 #include "envelope/keyring.h"
 #include "formats/imported_file.h"
@@ -84,24 +83,23 @@ CommandOutcome run_import(const ImportOptions& options) {
   facts["imported"] = {{"file", options.file.substr(options.file.rfind('/') + 1)},
                        {"kind", imported.kind}};
   facts["ranges"] = json::array();
-  const MemoryPages source(allowed);
-  for (const PhysRange& range : source.ranges())
+  for (const PhysRange& range : allowed.ranges())
     facts["ranges"].push_back({range.begin.value, range.size, "ram"});
   tell_left_out(facts, *pages, policy);
 
   auto partition = session->begin(options.name, Role::kGuest, policy);
   if (!partition) return not_written(PartitionState::kFailed, partition.error().message);
-  const auto write = [&]() -> Result<PipelineResult> {
+  const auto write = [&]() -> Result<format::MemoryTotals> {
     HVD_TRY((*partition)->facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
     for (const Note& note : image.notes) HVD_TRY((*partition)->note(note));
     if (const auto& note = pages->found_note()) HVD_TRY((*partition)->note(*note));
     for (const Registers& registers : image.registers) HVD_TRY((*partition)->registers(registers));
     Progress progress("Importing " + printable(options.name), total_size(allowed.ranges()));
-    PipelineOptions pipeline = session->pipeline();
-    pipeline.mark = [&](std::uint64_t first, std::size_t count) {
+    format::MemoryOptions memory = session->memory_options();
+    memory.mark = [&](std::uint64_t first, std::size_t count) {
       return pages->marks(first, count);
     };
-    return write_memory(source, **partition, pipeline, progress);
+    return write_memory(allowed, **partition, memory, progress);
   };
   const auto done = session->end(options.name, **partition, write(), std::move(problems));
   return session->finish(done ? std::nullopt : std::optional<Error>(done.error()));

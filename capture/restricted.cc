@@ -27,6 +27,15 @@ void fill(PhysAddr at, MutableBytes out, RestrictedAction action) {
   }
 }
 
+bool replace(const Replacement& with, PhysAddr at, Absence reason, MutableBytes out) {
+  RestrictedAction action = RestrictedAction::kSkip;
+  if (reason == Absence::kUnreadable) action = with.unreadable;
+  if (reason == Absence::kRestricted) action = with.restricted;
+  if (action == RestrictedAction::kSkip) return false;
+  fill(at, out, action);
+  return true;
+}
+
 const RestrictedRange* RestrictedMemory::find(PhysAddr at) const {
   const auto found = std::find_if(restricted_.begin(), restricted_.end(),
                                   [&](const RestrictedRange& r) { return r.range.contains(at); });

@@ -32,6 +32,10 @@ inline constexpr std::string_view kFiller = "hvdump: restricted\n";
 /// Fills `out`, the bytes from `at` on, with the filler or, for kScrub, with zeros.
 void fill(PhysAddr at, MutableBytes out, RestrictedAction action);
 
+/// Puts what `with` says in the place of bytes that are missing for `reason`; false when they are
+/// to stay missing.
+bool replace(const Replacement& with, PhysAddr at, Absence reason, MutableBytes out);
+
 /// For a partition's facts: what was restricted and what happened to it.
 nlohmann::json restricted_json(const std::vector<RestrictedRange>& ranges);
 

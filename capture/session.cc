@@ -57,11 +57,14 @@ Result<std::unique_ptr<CaptureSession>> CaptureSession::open(const CaptureOption
       new CaptureSession(std::move(policy), std::move(dump), options, budget));
 }
 
-PipelineOptions CaptureSession::pipeline() const {
-  PipelineOptions options;
+format::MemoryOptions CaptureSession::memory_options() const {
+  format::MemoryOptions options;
   options.threads = threads_;
   options.spent = [this] { return budget_.spent(dump_->bytes_written()); };
-  options.replacement = policy_.replacement();
+  options.replace = [with = policy_.replacement()](PhysAddr at, Absence reason, MutableBytes out) {
+    return replace(with, at, reason, out);
+  };
+  options.check = check_interrupt;
   return options;
 }
 
@@ -89,7 +92,7 @@ Result<std::unique_ptr<PartitionWriter>> CaptureSession::begin(const std::string
 }
 
 Result<void> CaptureSession::end(const std::string& name, PartitionWriter& partition,
-                                 const Result<PipelineResult>& written,
+                                 const Result<format::MemoryTotals>& written,
                                  std::vector<std::string> problems) {
   if (!written) {
     // The dump itself may be what failed; then this fails too, and what was written stays.

@@ -8,8 +8,7 @@
 
 #include "capture/budget.h"
 #include "capture/options.h"
-#include "capture/pipeline.h"
-#include "formats/hvd/writer.h"
+#include "formats/hvd/memory_writer.h"
 
 namespace hvd {
 
@@ -21,8 +20,8 @@ class CaptureSession {
                                                       const std::string& command);
 
   const Policy& policy() const { return policy_; }
-  /// For write_memory(): threads and budget.
-  PipelineOptions pipeline() const;
+  /// For write_memory(): threads, budget, what replaces missing pages, and that Ctrl-C ends it.
+  format::MemoryOptions memory_options() const;
 
   /// To standard error; the dump then counts as damaged.
   void complain(const std::string& name, const std::string& what);
@@ -40,7 +39,7 @@ class CaptureSession {
   /// could not be read. Fails when nothing more can be written at all: interrupted, or an output
   /// error.
   Result<void> end(const std::string& name, format::PartitionWriter& partition,
-                   const Result<PipelineResult>& written, std::vector<std::string> problems);
+                   const Result<format::MemoryTotals>& written, std::vector<std::string> problems);
 
   /// After the last partition, or after `failed` ended the work.
   CommandOutcome finish(const std::optional<Error>& failed);

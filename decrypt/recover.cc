@@ -1,22 +1,18 @@
 // recover: one partition, unsealed, as a dump of its own.
-#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "base/byte_sink.h"
 #include "base/output_file.h"
-#include "base/parallel.h"
 #include "base/text.h"
 #include "base/version.h"
 #include "decrypt/commands.h"
 #include "envelope/keyring.h"
 #include "formats/hvd/dump.h"
-#include "formats/hvd/writer.h"
+#include "formats/hvd/memory_writer.h"
 
 namespace hvd {
 namespace {
-
-using format::kSegmentBytes;
 
 // Writes into a file that appears only when it is complete.
 class OutputSink final : public ByteSink {
@@ -34,103 +30,14 @@ class OutputSink final : public ByteSink {
   std::uint64_t offset_ = 0;
 };
 
-// Copies the pages of one segment with their states. Ranges of a process partition end within
-// pages: what lies outside them reads as zero in the page and stays outside by the facts.
-class SegmentCopy {
- public:
-  SegmentCopy(const PhysicalMemory& memory, format::SegmentWriter& out, std::uint32_t segment)
-      : memory_(memory), out_(out), base_(segment * kSegmentBytes) {}
-
-  Result<void> run() {
-    for (const PhysRange& range : memory_.ranges()) {
-      const std::uint64_t begin = std::max(range.begin.value, base_);
-      const std::uint64_t end = std::min(range.begin.value + range.size, base_ + kSegmentBytes);
-      for (std::uint64_t at = begin; at < end;) {
-        const std::uint64_t next = std::min(end, (at / kPageSize + 1) * kPageSize);
-        HVD_TRY(piece(at, next - at));
-        at = next;
-      }
-    }
-    HVD_TRY(flush());
-    return out_.finish();
-  }
-
-  std::uint64_t lost_pages() const { return lost_; }
-
- private:
-  Result<void> piece(std::uint64_t at, std::uint64_t size) {
-    const std::uint64_t number = (at - base_) / kPageSize;
-    if (number != number_) HVD_TRY(flush());
-    number_ = number;
-    const Extent extent = memory_.extent_at(PhysAddr{at});
-    switch (extent.kind) {
-      case Extent::Kind::kStored: {
-        if (!have_) page_.assign(kPageSize, std::byte{0});
-        if (!memory_.read(PhysAddr{at}, MutableBytes(page_).subspan(at % kPageSize, size))) {
-          ++lost_;
-          return {};
-        }
-        have_ = true;
-        class_ = extent.page_class;
-        return {};
-      }
-      case Extent::Kind::kZero: reason_ = Absence::kZero; return {};
-      case Extent::Kind::kAbsent: reason_ = extent.reason; return {};
-      case Extent::Kind::kSealed: reason_ = Absence::kFilteredClass; return {};
-      case Extent::Kind::kUnknown: ++lost_; return {};
-      case Extent::Kind::kHole: return {};
-    }
-    return {};
-  }
-
-  Result<void> flush() {
-    const auto page = static_cast<std::uint32_t>(number_);
-    if (have_) HVD_TRY(out_.store(page, class_, page_));
-    else if (reason_) out_.absent(page, *reason_);
-    have_ = false;
-    reason_.reset();
-    return {};
-  }
-
-  const PhysicalMemory& memory_;
-  format::SegmentWriter& out_;
-  const std::uint64_t base_;
-  std::uint64_t number_ = 0;
-  Bytes page_;
-  bool have_ = false;
-  PageClass class_ = PageClass::kUnclassified;
-  std::optional<Absence> reason_;
-  std::uint64_t lost_ = 0;
-};
-
-std::vector<std::uint32_t> segments_of(const PhysicalMemory& memory) {
-  std::vector<std::uint32_t> out;
-  for (const PhysRange& range : memory.ranges()) {
-    for (std::uint64_t s = range.begin.value / kSegmentBytes;
-         s <= (range.begin.value + range.size - 1) / kSegmentBytes; ++s) {
-      if (out.empty() || out.back() != s) out.push_back(static_cast<std::uint32_t>(s));
-    }
-  }
-  return out;
-}
-
+// Returns how many pages were lost.
 Result<std::uint64_t> copy_partition(const Image& image, format::PartitionWriter& out) {
   HVD_TRY(out.facts(image.facts));
   for (const Note& note : image.notes) HVD_TRY(out.note(note));
   for (const Registers& registers : image.registers) HVD_TRY(out.registers(registers));
-  const std::vector<std::uint32_t> segments = segments_of(*image.memory);
   Progress progress("Recovering " + printable(image.name), total_size(image.memory->ranges()));
-  std::atomic<std::uint64_t> lost{0};
-  const auto copied = for_each_parallel(segments.size(), 0, [&](std::size_t i) -> Result<void> {
-    format::SegmentWriter segment = HVD_TRY(out.segment(segments[i]));
-    SegmentCopy copy(*image.memory, segment, segments[i]);
-    HVD_TRY(copy.run());
-    lost += copy.lost_pages();
-    progress.advance(kSegmentBytes);
-    return {};
-  });
-  if (!copied) return copied.error();
-  return lost.load();
+  const format::MemoryTotals totals = HVD_TRY(write_memory(*image.memory, out, {}, progress));
+  return totals.lost_pages;
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 
 #include "base/lru_cache.h"
 #include "base/text.h"
-#include "capture/memory_pages.h"
 #include "guest/kvm_host/host_pages.h"
 
 namespace hvd {
@@ -94,42 +93,42 @@ class Ledger {
   bool complete_ = true;
 };
 
-// The host's memory with everything left out and blanked that is not the kernel's own.
-class HostSource final : public PageSource {
+// What the host's pages are marked as and what in them is redacted; notes both in the ledger.
+// Safe to use from several threads.
+class HostFilter {
  public:
-  HostSource(const PhysicalMemory& memory, const HostPages& pages, Ledger& ledger)
-      : memory_(memory), pages_(pages), ledger_(ledger), windows_(kKeptWindows) {}
-  const std::vector<PhysRange>& ranges() const override { return memory_.ranges(); }
+  HostFilter(const HostPages& pages, Ledger& ledger)
+      : pages_(pages), ledger_(ledger), windows_(kKeptWindows) {}
 
-  PageRun fetch(PhysAddr at, std::uint64_t max_pages, MutableBytes scratch) const override {
-    const std::uint64_t page = at.value / kPageSize;
-    const std::uint64_t first = page / kWindow * kWindow;
-    auto kinds = windows_.find(first);
-    if (!kinds) kinds = windows_.insert(first, pages_.kinds(first, kWindow));
-    const std::size_t begin = page - first;
-    const HostKind kind = (*kinds)[begin];
-    const std::size_t stop =
-        static_cast<std::size_t>(std::min<std::uint64_t>(kWindow, begin + max_pages));
-    std::size_t end = begin + 1;
-    while (end < stop && (*kinds)[end] == kind) ++end;
-    if (!is_kept(kind)) {
-      ledger_.left_out(kind, end - begin);
-      return {PageRun::Kind::kAbsent, end - begin, {}, reason_of(kind)};
-    }
-    PageRun run = memory_.fetch(at, end - begin, scratch);
-    if (run.kind != PageRun::Kind::kBytes) {
-      for (std::uint64_t i = 0; i < run.pages; ++i) ledger_.kept(kind, page + i, 0);
-      return run;
-    }
-    for (std::uint64_t i = 0; i < run.pages; ++i) {
-      const MutableBytes bytes = scratch.subspan(i * kPageSize, kPageSize);
-      ledger_.kept(kind, page + i, pages_.redact(page + i, kind, bytes));
-    }
-    return run;
+  std::vector<format::PageMark> marks(std::uint64_t first, std::size_t count) const {
+    std::vector<format::PageMark> out(count, {PageClass::kKernel, {}});
+    for_each_kind(first, count, [&](std::size_t i, HostKind kind) {
+      if (!is_kept(kind)) out[i].excluded = reason_of(kind);
+    });
+    return out;
+  }
+
+  // `bytes` is empty where there are none.
+  void redact(std::uint64_t first, std::size_t count, MutableBytes bytes) const {
+    for_each_kind(first, count, [&](std::size_t i, HostKind kind) {
+      if (!is_kept(kind)) return ledger_.left_out(kind, 1);
+      const MutableBytes page = bytes.empty() ? bytes : bytes.subspan(i * kPageSize, kPageSize);
+      ledger_.kept(kind, first + i, page.empty() ? 0 : pages_.redact(first + i, kind, page));
+    });
   }
 
  private:
-  const MemoryPages memory_;
+  template <typename Apply>
+  void for_each_kind(std::uint64_t first, std::size_t count, Apply apply) const {
+    for (std::size_t i = 0; i < count;) {
+      const std::uint64_t window = (first + i) / kWindow * kWindow;
+      auto kinds = windows_.find(window);
+      if (!kinds) kinds = windows_.insert(window, pages_.kinds(window, kWindow));
+      for (std::uint64_t at = first + i - window; at < kWindow && i < count; ++at, ++i)
+        apply(i, (*kinds)[static_cast<std::size_t>(at)]);
+    }
+  }
+
   const HostPages& pages_;
   Ledger& ledger_;
   mutable LruCache<std::uint64_t, std::vector<HostKind>> windows_;
@@ -167,7 +166,7 @@ Result<void> write_host(CaptureSession& session, const Host& host) {
   if (!pages) return refuse("whose pages are whose cannot be told: " + pages.error().message);
 
   const auto partition = HVD_TRY(session.begin(kName, Role::kHypervisor, policy));
-  const auto write = [&]() -> Result<PipelineResult> {
+  const auto write = [&]() -> Result<format::MemoryTotals> {
     HVD_TRY(partition->facts(facts_of(host, session.policy())));
     HVD_TRY(partition->note(host.kernel.info_note()));
     for (unsigned cpu = 0; cpu < host.kernel.cpu_count(); ++cpu) {
@@ -176,16 +175,21 @@ Result<void> write_host(CaptureSession& session, const Host& host) {
     }
     Progress progress("Capturing the hypervisor", total_size(host.kernel.image().memory->ranges()));
     Ledger ledger;
-    const HostSource source(*host.kernel.image().memory, *pages, ledger);
-    PipelineOptions options = session.pipeline();
-    options.mark = [](std::uint64_t, std::size_t count) {
-      return std::vector<PageMark>(count, {PageClass::kKernel, {}});
+    const HostFilter filter(*pages, ledger);
+    format::MemoryOptions options = session.memory_options();
+    options.mark = [&filter](std::uint64_t first, std::size_t count) {
+      return filter.marks(first, count);
     };
-    const PipelineResult result = HVD_TRY(write_memory(source, *partition, options, progress));
+    options.redact = [&filter](std::uint64_t first, std::size_t count, MutableBytes bytes) {
+      filter.redact(first, count, bytes);
+    };
+    const PhysicalMemory& memory = *host.kernel.image().memory;
+    const format::MemoryTotals totals =
+        HVD_TRY(write_memory(memory, *partition, options, progress));
     const std::string text = ledger.text();
     HVD_TRY(partition->note({format::kLedgerNote, format::kLedgerType,
                              Bytes(as_bytes(text).begin(), as_bytes(text).end())}));
-    return result;
+    return totals;
   };
   return session.end(kName, *partition, write(), std::move(problems));
 }

@@ -2,7 +2,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "capture/memory_pages.h"
 #include "guest/kvm_host/process_pages.h"
 
 namespace hvd {
@@ -28,20 +27,20 @@ Result<void> write_host_user(CaptureSession& session, const linux_guest::Host& h
 
   auto partition = session.begin(kHostUserName, Role::kHypervisor, policy);
   if (!partition) return refuse(partition.error().message);
-  const auto write = [&]() -> Result<PipelineResult> {
+  const auto write = [&]() -> Result<format::MemoryTotals> {
     HVD_TRY((*partition)->facts(facts.dump()));
     Progress progress("Capturing the host's processes", total_size(memory.ranges()));
-    PipelineOptions options = session.pipeline();
+    format::MemoryOptions options = session.memory_options();
     options.mark = [&pages](std::uint64_t first, std::size_t count) {
-      std::vector<PageMark> marks(count);
+      std::vector<format::PageMark> marks(count);
       const auto classes = pages->classify(first, count);
       for (std::size_t i = 0; i < count; ++i) {
         if (classes[i]) marks[i].page_class = *classes[i];
-        else marks[i].left_out = Absence::kFilteredClass;
+        else marks[i].excluded = Absence::kFilteredClass;
       }
       return marks;
     };
-    return write_memory(MemoryPages(memory), **partition, options, progress);
+    return write_memory(memory, **partition, options, progress);
   };
   return session.end(kHostUserName, **partition, write(), {});
 }

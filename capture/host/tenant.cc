@@ -8,7 +8,6 @@
 #include "capture/command_line_secrets.h"
 #include "capture/guest_pages.h"
 #include "capture/host/kvm_state_memory.h"
-#include "capture/memory_pages.h"
 #include "guest/kvm_host/slot_memory.h"
 
 namespace hvd {
@@ -113,7 +112,7 @@ Result<void> write_tenant(CaptureSession& session, const Kernel& host, const Kvm
   auto partition = session.begin(name, Role::kGuest, policy);
   // A recipient that nothing can be sealed to, or no randomness: it is not written at all.
   if (!partition) return not_written(PartitionState::kFailed, partition.error().message);
-  const auto write = [&]() -> Result<PipelineResult> {
+  const auto write = [&]() -> Result<format::MemoryTotals> {
     json facts = facts_of(machine, *ram, own, kvms);
     tell_left_out(facts, *pages, policy);
     HVD_TRY((*partition)->facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
@@ -124,26 +123,19 @@ Result<void> write_tenant(CaptureSession& session, const Kernel& host, const Kvm
     std::uint64_t size = total_size(ram->ranges());
     for (const PhysicalMemory* memory : beside) size += total_size(memory->ranges());
     Progress progress("Capturing " + printable(name), size);
-    PipelineOptions options = session.pipeline();
+    format::MemoryOptions options = session.memory_options();
     options.mark = [&](std::uint64_t first, std::size_t count) {
       return pages->marks(first, count);
     };
-    PipelineResult result =
-        HVD_TRY(write_memory(MemoryPages(allowed), **partition, options, progress));
-    PageMark vmm{PageClass::kVmm, {}};
-    if (pages->level() != GuestLevel::kFull) vmm.left_out = Absence::kFilteredClass;
+    format::MemoryTotals totals = HVD_TRY(write_memory(allowed, **partition, options, progress));
+    format::PageMark vmm{PageClass::kVmm, {}};
+    if (pages->level() != GuestLevel::kFull) vmm.excluded = Absence::kFilteredClass;
     options.mark = [vmm](std::uint64_t, std::size_t count) {
-      return std::vector<PageMark>(count, vmm);
+      return std::vector<format::PageMark>(count, vmm);
     };
-    for (const PhysicalMemory* memory : beside) {
-      const PipelineResult more =
-          HVD_TRY(write_memory(MemoryPages(*memory), **partition, options, progress));
-      result.unreadable_pages += more.unreadable_pages;
-      result.over_budget_pages += more.over_budget_pages;
-      result.replaced_pages += more.replaced_pages;
-      result.swapped_pages += more.swapped_pages;
-    }
-    return result;
+    for (const PhysicalMemory* memory : beside)
+      totals += HVD_TRY(write_memory(*memory, **partition, options, progress));
+    return totals;
   };
   return session.end(name, **partition, write(), std::move(problems));
 }

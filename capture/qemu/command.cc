@@ -7,13 +7,10 @@
 
 #include "base/text.h"
 #include "capture/guest_pages.h"
-#include "capture/memory_pages.h"
-#include "capture/pipeline.h"
 #include "capture/policy.h"
 #include "capture/qemu/process_partition.h"
 #include "capture/qemu/qemu_guest.h"
 #include "capture/session.h"
-#include "capture/source_memory.h"
 
 namespace hvd {
 namespace {
@@ -129,26 +126,23 @@ class Capture {
     // Classes are for the tenant, who may grant a part of the partition; they are sealed like all
     // else. Looking for the VMCOREINFO of a guest that does not say where it is would keep the
     // guest stopped for seconds, so that is done only when the level asks for it.
-    const SourceMemory whole(memory);
-    const RestrictedMemory allowed(whole, policy.restricted);
+    const RestrictedMemory allowed(memory, policy.restricted);
     const auto pages = GuestPages::open(allowed, cpus.registers, cpus.notes, policy.level,
                                         policy.level != GuestLevel::kFull);
     tell_left_out(facts, *pages, policy);
     std::vector<std::string> problems;
     if (const auto short_of = pages->shortfall(policy.level)) problems.push_back(*short_of);
-    const auto write = [&]() -> Result<PipelineResult> {
+    const auto write = [&]() -> Result<format::MemoryTotals> {
       HVD_TRY(partition.facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
       for (const Note& note : cpus.notes) HVD_TRY(partition.note(note));
       if (const auto& note = pages->found_note()) HVD_TRY(partition.note(*note));
       for (const Registers& registers : cpus.registers) HVD_TRY(partition.registers(registers));
       Progress progress("Capturing " + printable(name), total_size(memory.ranges()));
-      PipelineOptions options = session_.pipeline();
+      format::MemoryOptions options = session_.memory_options();
       options.mark = [&pages](std::uint64_t first, std::size_t count) {
         return pages->marks(first, count);
       };
-      // Straight from the guest where nothing is in between: a page less copied.
-      if (policy.restricted.empty()) return write_memory(memory, partition, options, progress);
-      return write_memory(MemoryPages(allowed), partition, options, progress);
+      return write_memory(allowed, partition, options, progress);
     };
     return session_.end(name, partition, write(), std::move(problems));
   }

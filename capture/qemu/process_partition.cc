@@ -11,9 +11,10 @@
 #include "base/byte_writer.h"
 #include "base/text.h"
 #include "capture/command_line_secrets.h"
-#include "capture/pipeline.h"
+#include "capture/interrupt.h"
 #include "formats/elf_core/layout.h"
 #include "formats/elf_core/notes.h"
+#include "formats/hvd/memory_writer.h"
 
 namespace hvd {
 namespace {
@@ -81,52 +82,68 @@ Note file_note(const std::vector<Mapping>& mappings) {
   return {"CORE", elf::kNoteFile, out.take()};
 }
 
-// Pieces as whole pages: what lies between pieces reads as zero here and is outside the partition's
-// ranges.
-class PiecesSource final : public PageSource {
+// The pieces of a snapshot.
+class PiecesMemory final : public PhysicalMemory {
  public:
-  explicit PiecesSource(const ProcessPieces& pieces) {
-    for (const auto& [address, bytes] : pieces.pieces) {
-      for (std::size_t at = 0; at < bytes.size();) {
-        const std::uint64_t in_page = (address + at) % kPageSize;
-        const std::size_t size = std::min<std::size_t>(kPageSize - in_page, bytes.size() - at);
-        Bytes& page = pages_[(address + at) / kPageSize];
-        page.resize(kPageSize);
-        std::memcpy(page.data() + in_page, bytes.data() + at, size);
-        at += size;
-      }
-    }
-    for (const auto& [number, bytes] : pages_)
-      ranges_.push_back({PhysAddr{number * kPageSize}, kPageSize});
+  /// `pieces` must outlive the object.
+  explicit PiecesMemory(const ProcessPieces& pieces) : pieces_(pieces.pieces) {
+    for (const auto& [address, bytes] : pieces_)
+      ranges_.push_back({PhysAddr{address}, bytes.size()});
     ranges_ = normalised(std::move(ranges_));
   }
   const std::vector<PhysRange>& ranges() const override { return ranges_; }
-  PageRun fetch(PhysAddr at, std::uint64_t, MutableBytes) const override {
-    return {PageRun::Kind::kBytes, 1, pages_.at(at.value / kPageSize), Absence::kUnreadable};
+  Extent extent_at(PhysAddr at) const override {
+    const ByteView left = from(at);
+    if (!left.empty()) return {.range = {at, left.size()}, .kind = Extent::Kind::kStored};
+    const auto next = pieces_.upper_bound(at.value);
+    return {.range = {at, (next == pieces_.end() ? ~std::uint64_t{0} : next->first) - at.value}};
   }
 
  private:
-  std::map<std::uint64_t, Bytes> pages_;
+  // What is there of the piece that `at` is in.
+  ByteView from(PhysAddr at) const {
+    const auto next = pieces_.upper_bound(at.value);
+    if (next == pieces_.begin()) return {};
+    const auto& [begin, bytes] = *std::prev(next);
+    return at.value - begin < bytes.size() ? ByteView(bytes).subspan(at.value - begin) : ByteView();
+  }
+  Result<std::size_t> read_some(PhysAddr at, MutableBytes out) const override {
+    const ByteView left = from(at);
+    if (left.empty())
+      return Error{ErrorCode::kNotCaptured, "address " + hex(at.value) + " was not read"};
+    const std::size_t size = std::min(left.size(), out.size());
+    std::memcpy(out.data(), left.data(), size);
+    return size;
+  }
+
+  const std::map<std::uint64_t, Bytes>& pieces_;
   std::vector<PhysRange> ranges_;
 };
 
-// The snapshot's pieces over the process's own memory, which is read now.
-class ProcessSource final : public PageSource {
+// A process's own memory, as it is when it is read.
+class LiveProcessMemory final : public PhysicalMemory {
  public:
-  ProcessSource(int pid, std::vector<PhysRange> ranges) : pid_(pid), ranges_(std::move(ranges)) {}
+  /// `ranges` sorted and not overlapping.
+  LiveProcessMemory(int pid, std::vector<PhysRange> ranges)
+      : pid_(pid), ranges_(std::move(ranges)) {}
   const std::vector<PhysRange>& ranges() const override { return ranges_; }
-  PageRun fetch(PhysAddr at, std::uint64_t max_pages, MutableBytes scratch) const override {
-    const std::uint64_t pages = std::min<std::uint64_t>(max_pages, scratch.size() / kPageSize);
-    const MutableBytes all = scratch.first(pages * kPageSize);
-    if (read_process(pid_, at.value, all))
-      return {PageRun::Kind::kBytes, pages, all, Absence::kUnreadable};
-    const MutableBytes one = scratch.first(kPageSize);
-    if (read_process(pid_, at.value, one))
-      return {PageRun::Kind::kBytes, 1, one, Absence::kUnreadable};
-    return {};
+  Extent extent_at(PhysAddr at) const override {
+    const auto next = std::upper_bound(ranges_.begin(), ranges_.end(), at,
+                                       [](PhysAddr a, const PhysRange& r) { return a < r.begin; });
+    if (next != ranges_.begin() && std::prev(next)->contains(at)) {
+      const PhysRange& in = *std::prev(next);
+      return {.range = {at, in.size - (at.value - in.begin.value)}, .kind = Extent::Kind::kStored};
+    }
+    const std::uint64_t end = next == ranges_.end() ? ~std::uint64_t{0} : next->begin.value;
+    return {.range = {at, end - at.value}};
   }
 
  private:
+  Result<std::size_t> read_some(PhysAddr at, MutableBytes out) const override {
+    HVD_TRY(read_process(pid_, at.value, out));
+    return out.size();
+  }
+
   const int pid_;
   const std::vector<PhysRange> ranges_;
 };
@@ -151,13 +168,14 @@ Result<void> write_common(const ProcessSnapshot& snapshot, const std::vector<Phy
   return {};
 }
 
-Result<void> write_pages(const PageSource& source, format::PartitionWriter& partition,
+Result<void> write_pages(const PhysicalMemory& memory, format::PartitionWriter& partition,
                          const std::vector<std::string>& problems, Progress& progress) {
-  PipelineOptions options;
+  format::MemoryOptions options;
+  options.check = check_interrupt;
   options.mark = [](std::uint64_t, std::size_t count) {
-    return std::vector<PageMark>(count, {PageClass::kVmm, {}});
+    return std::vector<format::PageMark>(count, {PageClass::kVmm, {}});
   };
-  HVD_TRY(write_memory(source, partition, options, progress));
+  HVD_TRY(write_memory(memory, partition, options, progress));
   return partition.end(problems.empty() ? PartitionState::kCaptured : PartitionState::kIncomplete,
                        problems.empty() ? "" : problems.front(), problems);
 }
@@ -183,12 +201,9 @@ Result<ProcessSnapshot> snapshot_process(int pid, HypervisorLevel level, json qe
 
 Result<void> write_secure(const ProcessSnapshot& snapshot, format::PartitionWriter& partition,
                           Progress& progress) {
-  std::vector<PhysRange> ranges;
-  for (const auto& [address, bytes] : snapshot.state.memory.pieces)
-    ranges.push_back({PhysAddr{address}, bytes.size()});
-  HVD_TRY(write_common(snapshot, normalised(std::move(ranges)), "secure", partition));
-  return write_pages(PiecesSource(snapshot.state.memory), partition, snapshot.state.problems,
-                     progress);
+  const PiecesMemory memory(snapshot.state.memory);
+  HVD_TRY(write_common(snapshot, memory.ranges(), "secure", partition));
+  return write_pages(memory, partition, snapshot.state.problems, progress);
 }
 
 Result<void> write_full(int pid, const ProcessSnapshot& snapshot,
@@ -209,9 +224,9 @@ Result<void> write_full(int pid, const ProcessSnapshot& snapshot,
     const std::uint64_t end = (address + bytes.size() + kPageSize - 1) / kPageSize * kPageSize;
     ranges.push_back({PhysAddr{begin}, end - begin});
   }
-  const ProcessSource source(pid, normalised(std::move(ranges)));
-  HVD_TRY(write_common(snapshot, source.ranges(), "full", partition));
-  return write_pages(source, partition, snapshot.state.problems, progress);
+  const LiveProcessMemory memory(pid, normalised(std::move(ranges)));
+  HVD_TRY(write_common(snapshot, memory.ranges(), "full", partition));
+  return write_pages(memory, partition, snapshot.state.problems, progress);
 }
 
 }  // namespace hvd

@@ -5,17 +5,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "base/text.h"
 
 namespace hvd {
 namespace {
 
-PageRun zero_run(std::uint64_t pages) { return {PageRun::Kind::kZero, pages, {}, Absence::kZero}; }
-PageRun unreadable_page() { return {PageRun::Kind::kAbsent, 1, {}, Absence::kUnreadable}; }
-PageRun bytes_run(ByteView bytes) {
-  return {PageRun::Kind::kBytes, bytes.size() / kPageSize, bytes, Absence::kUnreadable};
-}
+constexpr std::uint64_t kRunPages = 64;  // looked at together
 
 }  // namespace
 
@@ -61,74 +58,81 @@ Result<std::unique_ptr<QemuMemory>> QemuMemory::open(int pid, const std::vector<
   return memory;
 }
 
-PageRun QemuMemory::fetch(PhysAddr at, std::uint64_t max_pages, MutableBytes scratch) const {
+const QemuMemory::Block* QemuMemory::block_at(PhysAddr at) const {
   const auto next =
       std::upper_bound(blocks_.begin(), blocks_.end(), at,
                        [](PhysAddr a, const Block& b) { return a < b.ram.range.begin; });
-  const Block& block = *std::prev(next);
-  const std::uint64_t offset = at.value - block.ram.range.begin.value;
-  const std::uint64_t pages = std::min(max_pages, (block.ram.range.size - offset) / kPageSize);
-  return block.file ? fetch_file(block, offset, pages, scratch)
-                    : fetch_process(block, offset, pages, scratch);
+  if (next == blocks_.begin() || !std::prev(next)->ram.range.contains(at)) return nullptr;
+  return &*std::prev(next);
 }
 
-PageRun QemuMemory::fetch_file(const Block& block, std::uint64_t offset, std::uint64_t pages,
-                               MutableBytes scratch) {
+Extent QemuMemory::extent_at(PhysAddr at) const {
+  const Block* block = block_at(at);
+  if (!block) return {.range = {at, kPageSize - at.value % kPageSize}};
+  const Run run = run_at(*block, at.value - block->ram.range.begin.value);
+  return {.range = {at, run.size},
+          .kind = run.untouched ? Extent::Kind::kZero : Extent::Kind::kStored};
+}
+
+QemuMemory::Run QemuMemory::run_at(const Block& block, std::uint64_t offset) const {
+  Run run{block.ram.range.size - offset, false};
+  if (block.file) run = run_in_file(block, offset);
+  else if (block.anonymous) run = run_in_process(block, offset);
+  run.size = std::min(run.size, block.ram.range.size - offset);
+  return run;
+}
+
+QemuMemory::Run QemuMemory::run_in_file(const Block& block, std::uint64_t offset) {
   const auto at = static_cast<off_t>(block.file_offset + offset);
   // Holes are pages that the guest never touched. Asking is cheaper than reading zeros, and pread,
   // unlike a mapping, neither fills the hole nor faults when the file shrinks. Only for the next
   // data is asked: looking for the end of it would walk over all of it.
   const off_t data = ::lseek(block.file->get(), at, SEEK_DATA);
-  if (data < 0 && errno == ENXIO) return zero_run(pages);
-  if (data > at) {
-    const std::uint64_t hole = static_cast<std::uint64_t>(data - at) / kPageSize;
-    if (hole > 0) return zero_run(std::min(hole, pages));
-  }
-  const std::uint64_t size =
-      std::min<std::uint64_t>(pages * kPageSize, scratch.size() / kPageSize * kPageSize);
-  std::size_t filled = 0;
-  while (filled < size) {
-    const ssize_t got = ::pread(block.file->get(), scratch.data() + filled, size - filled,
-                                at + static_cast<off_t>(filled));
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
-    filled += static_cast<std::size_t>(got);
-  }
-  const std::size_t whole = filled / kPageSize * kPageSize;
-  return whole == 0 ? unreadable_page() : bytes_run(scratch.first(whole));
+  if (data < 0 && errno == ENXIO) return {block.ram.range.size - offset, true};
+  if (data > at) return {static_cast<std::uint64_t>(data - at), true};
+  return {kRunPages * kPageSize - offset % kPageSize, false};
 }
 
-std::uint64_t QemuMemory::untouched_pages(std::uint64_t address, std::uint64_t pages,
-                                          bool& untouched) const {
+QemuMemory::Run QemuMemory::run_in_process(const Block& block, std::uint64_t offset) const {
   // Documentation/admin-guide/mm/pagemap.rst: bit 63 present, bit 62 swapped.
-  std::array<std::uint64_t, 64> entries{};
-  const std::uint64_t count = std::min<std::uint64_t>(pages, entries.size());
-  const ssize_t got = pagemap_ ? ::pread(pagemap_.get(), entries.data(), count * 8,
+  const auto untouched = [](std::uint64_t entry) { return entry >> 62 == 0; };
+  std::array<std::uint64_t, kRunPages> entries{};
+  const std::uint64_t address = block.ram.host_address + offset;
+  const ssize_t got = pagemap_ ? ::pread(pagemap_.get(), entries.data(), sizeof entries,
                                          static_cast<off_t>(address / kPageSize * 8))
                                : 0;
-  untouched = false;
-  if (got < 8) return count;
+  const std::uint64_t in_page = address % kPageSize;
+  if (got < 8) return {kRunPages * kPageSize - in_page, false};
   const std::uint64_t known = static_cast<std::uint64_t>(got) / 8;
-  untouched = (entries[0] >> 62) == 0;
   std::uint64_t run = 1;
-  while (run < known && ((entries[run] >> 62) == 0) == untouched) ++run;
-  return run;
+  while (run < known && untouched(entries[run]) == untouched(entries[0])) ++run;
+  return {run * kPageSize - in_page, untouched(entries[0])};
 }
 
-PageRun QemuMemory::fetch_process(const Block& block, std::uint64_t offset, std::uint64_t pages,
-                                  MutableBytes scratch) const {
-  const std::uint64_t address = block.ram.host_address + offset;
-  if (block.anonymous) {
-    bool untouched = false;
-    pages = std::min(pages, untouched_pages(address, pages, untouched));
-    if (untouched) return zero_run(pages);
+Result<std::size_t> QemuMemory::read_some(PhysAddr at, MutableBytes out) const {
+  const Block* block = block_at(at);
+  if (!block) return Error{ErrorCode::kNotCaptured, "address " + hex(at.value) + " is not RAM"};
+  const std::uint64_t offset = at.value - block->ram.range.begin.value;
+  auto size =
+      static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), block->ram.range.size - offset));
+  if (block->file) {
+    ssize_t got = 0;
+    do {
+      got = ::pread(block->file->get(), out.data(), size,
+                    static_cast<off_t>(block->file_offset + offset));
+    } while (got < 0 && errno == EINTR);
+    if (got > 0) return static_cast<std::size_t>(got);
+    return Error{ErrorCode::kUnreadable, "address " + hex(at.value) + " cannot be read"};
   }
-  pages = std::min<std::uint64_t>(pages, scratch.size() / kPageSize);
-  if (read_process(pid_, address, scratch.first(pages * kPageSize)))
-    return bytes_run(scratch.first(pages * kPageSize));
-  if (read_process(pid_, address, scratch.first(kPageSize)))
-    return bytes_run(scratch.first(kPageSize));
-  return unreadable_page();
+  // Reading what was never touched would make the process touch it.
+  const Run run = run_at(*block, offset);
+  size = static_cast<std::size_t>(std::min<std::uint64_t>(size, run.size));
+  if (run.untouched) {
+    std::memset(out.data(), 0, size);
+    return size;
+  }
+  HVD_TRY(read_process(pid_, block->ram.host_address + offset, out.first(size)));
+  return size;
 }
 
 }  // namespace hvd

@@ -3,8 +3,8 @@
 
 #include <memory>
 
+#include "base/physical_memory.h"
 #include "capture/qemu/process.h"
-#include "capture/source.h"
 
 namespace hvd {
 
@@ -14,14 +14,15 @@ struct RamBlock {
   std::uint64_t host_address = 0;  // in the QEMU process
 };
 
-class QemuMemory final : public PageSource {
+class QemuMemory final : public PhysicalMemory {
  public:
   /// RAM in shared files (memfd, /dev/shm, hugetlbfs) is read through a descriptor of that file,
   /// other RAM through the process's memory. kInvalidArgument when a block is not page-aligned.
   static Result<std::unique_ptr<QemuMemory>> open(int pid, const std::vector<RamBlock>& blocks);
 
   const std::vector<PhysRange>& ranges() const override { return ranges_; }
-  PageRun fetch(PhysAddr at, std::uint64_t max_pages, MutableBytes scratch) const override;
+  /// Memory that the guest never touched is zero.
+  Extent extent_at(PhysAddr at) const override;
 
  private:
   struct Block {
@@ -31,11 +32,16 @@ class QemuMemory final : public PageSource {
     bool anonymous = false;                      // untouched pages are zero
   };
   QemuMemory(int pid, FileDescriptor pagemap) : pid_(pid), pagemap_(std::move(pagemap)) {}
-  static PageRun fetch_file(const Block& block, std::uint64_t offset, std::uint64_t pages,
-                            MutableBytes scratch);
-  PageRun fetch_process(const Block& block, std::uint64_t offset, std::uint64_t pages,
-                        MutableBytes scratch) const;
-  std::uint64_t untouched_pages(std::uint64_t address, std::uint64_t pages, bool& untouched) const;
+  // Bytes that are alike, and whether the guest never touched them.
+  struct Run {
+    std::uint64_t size = 0;
+    bool untouched = false;
+  };
+  Result<std::size_t> read_some(PhysAddr at, MutableBytes out) const override;
+  const Block* block_at(PhysAddr at) const;
+  Run run_at(const Block& block, std::uint64_t offset) const;
+  static Run run_in_file(const Block& block, std::uint64_t offset);
+  Run run_in_process(const Block& block, std::uint64_t offset) const;
 
   const int pid_;
   const FileDescriptor pagemap_;

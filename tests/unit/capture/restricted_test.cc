@@ -2,7 +2,6 @@
 #include "capture/restricted.h"
 
 #include "capture/cached_memory.h"
-#include "capture/memory_pages.h"
 #include "tests/support/fake_memory.h"
 #include "tests/support/matchers.h"
 
@@ -24,23 +23,19 @@ std::vector<RestrictedRange> ranges(RestrictedAction action) {
   return {{{PhysAddr{4 * kPageSize}, 6 * kPageSize}, action}};
 }
 
-// What a capture would store of it; a lost page that is asked for would be unreadable.
-PageRun run_at(const PhysicalMemory& memory, std::uint64_t page, Bytes& scratch) {
-  scratch.resize(8 * kPageSize);
-  return MemoryPages(memory).fetch(PhysAddr{page * kPageSize}, 16 - page, scratch);
+Extent page_extent(const PhysicalMemory& memory, std::uint64_t page) {
+  return memory.extent_at(PhysAddr{page * kPageSize});
 }
 
 TEST(Restricted, SkippedPagesAreAbsentAndNeverRead) {
   Machine machine;
   const RestrictedMemory memory(machine.memory, ranges(RestrictedAction::kSkip));
-  Bytes scratch;
-  EXPECT_EQ(run_at(memory, 3, scratch).kind, PageRun::Kind::kBytes);
+  EXPECT_EQ(page_extent(memory, 3).kind, Extent::Kind::kStored);
   for (std::uint64_t page = 4; page < 10; ++page) {
-    const PageRun run = run_at(memory, page, scratch);
-    EXPECT_EQ(run.kind, PageRun::Kind::kAbsent) << page;
-    EXPECT_EQ(run.reason, Absence::kRestricted) << page;
+    EXPECT_EQ(page_extent(memory, page).kind, Extent::Kind::kAbsent) << page;
+    EXPECT_EQ(page_extent(memory, page).reason, Absence::kRestricted) << page;
   }
-  EXPECT_EQ(run_at(memory, 10, scratch).kind, PageRun::Kind::kBytes);
+  EXPECT_EQ(page_extent(memory, 10).kind, Extent::Kind::kStored);
   EXPECT_THAT(memory.read<le64>(PhysAddr{5 * kPageSize}),
               FailsWith(ErrorCode::kNotCaptured, "restricted"));
   // Also through the cache, and by a read that only touches it.
@@ -53,17 +48,16 @@ TEST(Restricted, SkippedPagesAreAbsentAndNeverRead) {
 TEST(Restricted, SubstitutedPagesSayWhatTheyAre) {
   Machine machine;
   const RestrictedMemory memory(machine.memory, ranges(RestrictedAction::kSubstitute));
-  Bytes scratch;
-  const PageRun run = run_at(memory, 4, scratch);
-  ASSERT_EQ(run.kind, PageRun::Kind::kBytes);
-  EXPECT_TRUE(to_string(run.bytes).starts_with(std::string(kFiller) + std::string(kFiller)));
+  EXPECT_EQ(page_extent(memory, 4).kind, Extent::Kind::kStored);
+  Bytes page(kPageSize);
+  ASSERT_THAT(memory.read(PhysAddr{4 * kPageSize}, page), Succeeds());
+  EXPECT_TRUE(to_string(page).starts_with(std::string(kFiller) + std::string(kFiller)));
 }
 
 TEST(Restricted, ScrubbedPagesAreZero) {
   Machine machine;
   const RestrictedMemory memory(machine.memory, ranges(RestrictedAction::kScrub));
-  Bytes scratch;
-  EXPECT_EQ(run_at(memory, 4, scratch).kind, PageRun::Kind::kZero);
+  EXPECT_EQ(page_extent(memory, 4).kind, Extent::Kind::kZero);
   const auto value = memory.read<le64>(PhysAddr{6 * kPageSize});
   ASSERT_THAT(value, Succeeds());
   EXPECT_EQ(*value, 0u);
@@ -72,10 +66,20 @@ TEST(Restricted, ScrubbedPagesAreZero) {
 TEST(Restricted, WhatCannotBeReadDoesNotStopTheRest) {
   Machine machine;
   const RestrictedMemory memory(machine.memory, {});
-  Bytes scratch;
-  EXPECT_EQ(run_at(memory, 3, scratch).pages, 1u);
-  const PageRun run = run_at(memory, 4, scratch);
-  EXPECT_EQ(run.kind, PageRun::Kind::kAbsent);
+  EXPECT_EQ(page_extent(memory, 3).range.size, kPageSize);
+  EXPECT_EQ(page_extent(memory, 4).kind, Extent::Kind::kAbsent);
+}
+
+TEST(Replacement, PutsWhatThePolicySaysWhereNothingIs) {
+  const Replacement with{.unreadable = RestrictedAction::kScrub,
+                         .restricted = RestrictedAction::kSubstitute};
+  Bytes page(kPageSize, std::byte{0xff});
+  EXPECT_TRUE(replace(with, PhysAddr{0}, Absence::kUnreadable, page));
+  EXPECT_TRUE(all_zero(page));
+  EXPECT_TRUE(replace(with, PhysAddr{0}, Absence::kRestricted, page));
+  EXPECT_EQ(to_string(page).substr(0, kFiller.size()), kFiller);
+  EXPECT_FALSE(replace(with, PhysAddr{0}, Absence::kFilteredFree, page));
+  EXPECT_FALSE(replace({}, PhysAddr{0}, Absence::kUnreadable, page));
 }
 
 }  // namespace
