@@ -24,15 +24,32 @@ struct KeyName {
   PageClass page_class = PageClass::kKernel;
 };
 
+/// "map", or the name of the class.
+inline std::string_view name_of(KeyName key) {
+  return key.is_map ? std::string_view("map") : name_of(key.page_class);
+}
+
+/// The map key, then the keys of all classes.
+inline std::vector<KeyName> all_keys() {
+  std::vector<KeyName> out{KeyName::map()};
+  for (std::size_t i = 0; i < kPageClassCount; ++i)
+    out.push_back(KeyName::of(static_cast<PageClass>(i)));
+  return out;
+}
+
 /// One piece of sealed data: its key, its unique nonce and what it is bound to. SPEC.md, "Sealing",
 /// fills these.
 struct SealedPiece {
   KeyName key;
-  std::array<std::uint8_t, 24> nonce{};
+  std::array<std::uint8_t, 12> nonce{};
   Bytes associated_data;
 };
 
-inline constexpr std::size_t kSealOverhead = 16;  // Poly1305's tag
+inline constexpr std::size_t kSealOverhead = 16;  // the tag of AES-GCM
+
+/// What a partition says in public of one of its keys, so that nothing sealed with it can be opened
+/// with another: the AEAD alone would allow for that. (envelope/SPEC.md, "Commitments")
+using KeyCommitment = std::array<unsigned char, 32>;
 
 /// Seals pieces of one partition. Safe to call from several threads.
 class Sealer {
@@ -41,6 +58,8 @@ class Sealer {
   /// Appends ciphertext and tag to `out`. An error means that nothing of the partition may be
   /// written.
   virtual Result<void> seal(const SealedPiece& piece, ByteView plaintext, Bytes& out) const = 0;
+  /// kSealed when there is no such key.
+  virtual Result<KeyCommitment> commitment(KeyName key) const = 0;
 };
 
 /// Opens pieces of one partition. Safe to call from several threads.
@@ -48,6 +67,8 @@ class Opener {
  public:
   virtual ~Opener() = default;
   virtual bool has(KeyName key) const = 0;
+  /// kSealed without the key.
+  virtual Result<KeyCommitment> commitment(KeyName key) const = 0;
   /// kSealed without the key; kCorrupt when the key is there and the bytes do not authenticate.
   virtual Result<Bytes> open(const SealedPiece& piece, ByteView sealed) const = 0;
 };

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/text.h"
+#include "envelope/aes_gcm.h"
 
 namespace hvd {
 namespace {
@@ -10,8 +11,10 @@ namespace {
 // SPEC.md, "Keys": the contexts of crypto_kdf, eight bytes each.
 constexpr char kMapContext[] = "hvd-map1";
 constexpr char kClassContext[] = "hvd-cls1";
+// SPEC.md, "Commitments".
+constexpr std::string_view kCommitmentPurpose = "hvdump key commitment v1 ";
 constexpr std::string_view kTextMagic = "hvdump-keys/1\n";
-static_assert(crypto_aead_xchacha20poly1305_ietf_ABYTES == kSealOverhead);
+static_assert(kGcmTagSize == kSealOverhead);
 static_assert(crypto_kdf_KEYBYTES == kPartitionKeySize);
 
 SecretBytes subkey(const SecretBytes& key, std::uint64_t id, const char* context) {
@@ -24,6 +27,10 @@ std::string id_text(const DumpId& dump) { return hex_bytes(std::as_bytes(std::sp
 
 std::string describe(KeyName name) {
   return name.is_map ? "the page map" : "class " + std::string(name_of(name.page_class));
+}
+
+Error no_key(KeyName name) {
+  return Error{ErrorCode::kSealed, describe(name) + " is sealed and no key for it was given"};
 }
 
 }  // namespace
@@ -119,38 +126,34 @@ const SecretBytes* PartitionKeys::key_for(KeyName name) const {
 
 bool PartitionKeys::has(KeyName name) const { return key_for(name) != nullptr; }
 
+Result<KeyCommitment> PartitionKeys::commitment(KeyName name) const {
+  const SecretBytes* key = key_for(name);
+  if (!key) return no_key(name);
+  Bytes message;
+  append(message, as_bytes(kCommitmentPurpose));
+  append(message, as_bytes(name_of(name)));
+  message.push_back(std::byte{0});
+  append(message, key->view());
+  KeyCommitment out{};
+  crypto_generichash_blake2b(out.data(), out.size(), u8(ByteView(message)), message.size(), nullptr,
+                             0);
+  sodium_memzero(message.data(), message.size());
+  return out;
+}
+
 Result<void> PartitionKeys::seal(const SealedPiece& piece, ByteView plaintext, Bytes& out) const {
   const SecretBytes* key = key_for(piece.key);
-  if (!key)
-    return Error{ErrorCode::kSealed, "there is no key to seal " + describe(piece.key) + " with"};
-  const std::size_t at = out.size();
-  out.resize(at + plaintext.size() + kSealOverhead);
-  if (crypto_aead_xchacha20poly1305_ietf_encrypt(
-          u8(MutableBytes(out)) + at, nullptr, u8(plaintext), plaintext.size(),
-          u8(ByteView(piece.associated_data)), piece.associated_data.size(), nullptr,
-          piece.nonce.data(), key->data()) != 0) {
-    return Error{ErrorCode::kIo, "sealing failed"};
-  }
-  return {};
+  if (!key) return no_key(piece.key);
+  return gcm_seal(*key, piece.nonce, piece.associated_data, plaintext, out);
 }
 
 Result<Bytes> PartitionKeys::open(const SealedPiece& piece, ByteView sealed) const {
   const SecretBytes* key = key_for(piece.key);
-  if (!key)
-    return Error{ErrorCode::kSealed,
-                 describe(piece.key) + " is sealed and no key for it was given"};
-  const Error damaged{ErrorCode::kCorrupt, "damaged data: a sealed piece of " +
-                                               describe(piece.key) +
-                                               " does not authenticate although the key fits"};
-  if (sealed.size() < kSealOverhead) return damaged;
-  Bytes out(sealed.size() - kSealOverhead);
-  if (crypto_aead_xchacha20poly1305_ietf_decrypt(
-          u8(MutableBytes(out)), nullptr, nullptr, u8(sealed), sealed.size(),
-          u8(ByteView(piece.associated_data)), piece.associated_data.size(), piece.nonce.data(),
-          key->data()) != 0) {
-    return damaged;
-  }
-  return out;
+  if (!key) return no_key(piece.key);
+  auto out = gcm_open(*key, piece.nonce, piece.associated_data, sealed);
+  if (out) return out;
+  return Error{ErrorCode::kCorrupt, "damaged data: a sealed piece of " + describe(piece.key) +
+                                        " does not authenticate although the key fits"};
 }
 
 }  // namespace hvd

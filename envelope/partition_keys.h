@@ -33,6 +33,7 @@ class PartitionKeys final : public Sealer, public Opener {
 
   bool holds_partition_key() const { return partition_key_.has_value(); }
   bool has(KeyName key) const override;
+  Result<KeyCommitment> commitment(KeyName key) const override;
   Result<void> seal(const SealedPiece& piece, ByteView plaintext, Bytes& out) const override;
   Result<Bytes> open(const SealedPiece& piece, ByteView sealed) const override;
 

@@ -32,6 +32,7 @@ class LimitedOpener final : public Opener {
   LimitedOpener(std::shared_ptr<const Opener> inner, std::vector<PageClass> classes)
       : inner_(std::move(inner)), classes_(std::move(classes)) {}
   bool has(KeyName key) const override { return allowed(key) && inner_->has(key); }
+  Result<KeyCommitment> commitment(KeyName key) const override { return inner_->commitment(key); }
   Result<Bytes> open(const SealedPiece& piece, ByteView sealed) const override {
     if (!allowed(piece.key)) return Error{ErrorCode::kSealed, "left out by --class"};
     return inner_->open(piece, sealed);

@@ -10,10 +10,7 @@ SealedPiece piece_at(const Place& place, KeyName key) {
   SealedPiece piece;
   piece.key = key;
   ByteWriter nonce;
-  nonce.u16(static_cast<std::uint16_t>(place.type))
-      .u16(place.part)
-      .u32(place.partition)
-      .u64(place.sequence);
+  nonce.u16(static_cast<std::uint16_t>(place.type)).u16(place.part).u64(place.sequence);
   std::memcpy(piece.nonce.data(), nonce.view().data(), nonce.size());
 
   ByteWriter bound;

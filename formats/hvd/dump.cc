@@ -39,9 +39,32 @@ std::vector<PhysRange> ranges_of(const json& facts) {
   return normalised(std::move(ranges));
 }
 
-Result<Registers> parse_registers(ByteView raw) {
+// Whoever wrote the dump may have made pieces that open with two keys, and given each of two
+// recipients another: only the key that is committed to counts.
+Result<void> check_commitments(const DumpPartition& partition, const Opener& opener) {
+  for (const KeyName key : all_keys()) {
+    if (!opener.has(key)) continue;
+    const KeyCommitment own = HVD_TRY(opener.commitment(key));
+    const auto said = partition.commitments.find(name_of(key));
+    if (said == partition.commitments.end() ||
+        said->second != hex_bytes(std::as_bytes(std::span(own)))) {
+      return Error{ErrorCode::kCorrupt, "the key \"" + std::string(name_of(key)) +
+                                            "\" that was unwrapped is not the one that the "
+                                            "partition commits to"};
+    }
+  }
+  return {};
+}
+
+// Null for a machine whose registers this program does not know.
+Result<std::optional<Registers>> parse_registers(ByteView raw) {
   ByteReader in(raw, "register record");
   const auto header = in.read<RegistersHeader>();
+  if (header.machine != kMachineX86_64) {
+    in.rest();
+    HVD_TRY(in.finish());
+    return std::optional<Registers>();
+  }
   Registers registers;
   registers.id = header.id;
   const std::size_t count = in.count<le64>(header.register_count);
@@ -51,7 +74,7 @@ Result<Registers> parse_registers(ByteView raw) {
     if (i < kRegCount && ((header.known >> i) & 1)) registers.set(static_cast<Reg>(i), value);
   }
   HVD_TRY(in.finish());
-  return registers;
+  return std::optional(registers);
 }
 
 Result<Note> parse_note(ByteView raw) {
@@ -144,6 +167,12 @@ Result<void> Dump::read_visible(const RecordPlace& place) {
     // Anything but a plain `false` counts as sealed: then nothing is taken for plaintext by
     // mistake.
     partition.sealed = object.value("sealed", json(true)) != json(false);
+    const json commitments = object.value("commitments", json());
+    for (const KeyName key : all_keys()) {
+      const std::string name(name_of(key));
+      if (commitments.is_object() && commitments.contains(name))
+        partition.commitments[name] = string_of(commitments, name.c_str());
+    }
     partitions_.push_back(std::move(partition));
     return {};
   }
@@ -210,6 +239,7 @@ Result<std::shared_ptr<const Opener>> Dump::unlock(const DumpPartition& partitio
                      " of its key slots cannot be read, and no other one fits"};
   }
   if (!opener) return std::move(opener).error().in("partition " + partition.name);
+  HVD_TRY(with_context(check_commitments(partition, **opener), "partition " + partition.name));
   return std::shared_ptr<const Opener>(std::move(*opener));
 }
 
@@ -274,6 +304,7 @@ SegmentTable Dump::segments_of(const DumpPartition& partition, const Opener* ope
 std::optional<std::uint64_t> Dump::read_details(const DumpPartition& partition,
                                                 const Opener* opener, Image& image) const {
   std::optional<std::uint64_t> segments;
+  std::size_t unknown_registers = 0;
   for (const RecordPlace& place : catalog_.records) {
     if (place.partition != partition.number) continue;
     const auto read_one = [&]() -> Result<void> {
@@ -290,8 +321,9 @@ std::optional<std::uint64_t> Dump::read_details(const DumpPartition& partition,
         Note note = HVD_TRY(parse_note(raw));
         image.notes.push_back(std::move(note));
       } else if (place.type == RecordType::kRegisters) {
-        const Registers registers = HVD_TRY(parse_registers(raw));
-        image.registers.push_back(registers);
+        const auto registers = HVD_TRY(parse_registers(raw));
+        if (registers) image.registers.push_back(*registers);
+        else ++unknown_registers;
       } else if (parse_json_object(raw).is_discarded()) {
         return Error{ErrorCode::kCorrupt,
                      "the facts of partition " + partition.name + " are not a JSON object"};
@@ -307,7 +339,7 @@ std::optional<std::uint64_t> Dump::read_details(const DumpPartition& partition,
           }
         }
         if (number_of(summary, "notes") != image.notes.size() ||
-            number_of(summary, "registers") != image.registers.size()) {
+            number_of(summary, "registers") != image.registers.size() + unknown_registers) {
           return Error{ErrorCode::kCorrupt,
                        "partition " + partition.name + " has lost notes or registers"};
         }
@@ -318,6 +350,10 @@ std::optional<std::uint64_t> Dump::read_details(const DumpPartition& partition,
     if (auto done = read_one(); !done && done.error().code != ErrorCode::kSealed) {
       image.problems.push_back(done.error().message);
     }
+  }
+  if (unknown_registers > 0) {
+    image.problems.push_back(std::to_string(unknown_registers) +
+                             " register sets are of a machine that this program does not know");
   }
   return segments;
 }

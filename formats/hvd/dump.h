@@ -1,6 +1,8 @@
 // Dump: an opened .hvd. Lists its partitions and gives each as an Image.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +26,8 @@ struct DumpPartition {
   std::uint64_t total_bytes = 0;
   std::uint64_t stored_bytes = 0;
   std::vector<KeySlot> slots;
+  /// Of a sealed one, in hexadecimal, by the name of the key; a damaged one is not among them.
+  std::map<std::string, std::string, std::less<>> commitments;
   std::size_t damaged_slots = 0;  // in addition, unreadable
   std::string refused;            // not empty: why this program must not read it
 };
@@ -56,7 +60,8 @@ class Dump {
   Result<Image> image(const DumpPartition& partition, const KeyProvider& keys) const;
   Result<Image> image(const DumpPartition& partition, std::shared_ptr<const Opener> opener) const;
 
-  /// The opener for a sealed partition, null for one in the clear.
+  /// The opener for a sealed partition, null for one in the clear. kCorrupt when it holds other
+  /// keys than those that the partition commits to.
   Result<std::shared_ptr<const Opener>> unlock(const DumpPartition& partition,
                                                const KeyProvider& keys) const;
 

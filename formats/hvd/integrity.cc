@@ -1,5 +1,6 @@
 #include "formats/hvd/integrity.h"
 
+#include <llvm-c/blake3.h>
 #include <sodium.h>
 
 #include <cstring>
@@ -10,6 +11,14 @@ namespace hvd::format {
 namespace {
 
 constexpr std::string_view kKeyFileWord = "hvdump-signing-key ";
+
+Hash finished(llvm_blake3_hasher& hasher, ByteView bytes) {
+  Hash out{};
+  static_assert(sizeof out == LLVM_BLAKE3_OUT_LEN);
+  llvm_blake3_hasher_update(&hasher, bytes.data(), bytes.size());
+  llvm_blake3_hasher_finalize(&hasher, out.data(), out.size());
+  return out;
+}
 
 Bytes signed_message(std::string_view purpose, const DumpId& dump, const Hash& what) {
   Bytes message;
@@ -69,16 +78,17 @@ bool signature_ok(const PublicKey& key, std::string_view purpose, const DumpId& 
 }
 
 Hash hash_of(ByteView bytes) {
-  Hash out{};
-  crypto_generichash_blake2b(out.data(), out.size(), u8(bytes), bytes.size(), nullptr, 0);
-  return out;
+  llvm_blake3_hasher hasher;
+  llvm_blake3_hasher_init(&hasher);
+  return finished(hasher, bytes);
 }
 
 Hash keyed_hash(const DumpId& dump, ByteView bytes) {
-  Hash out{};
-  crypto_generichash_blake2b(out.data(), out.size(), u8(bytes), bytes.size(), dump.data(),
-                             dump.size());
-  return out;
+  std::array<std::uint8_t, LLVM_BLAKE3_KEY_LEN> key{};
+  std::memcpy(key.data(), dump.data(), dump.size());
+  llvm_blake3_hasher hasher;
+  llvm_blake3_hasher_init_keyed(&hasher, key.data());
+  return finished(hasher, bytes);
 }
 
 Hash leaf_of(const DumpId& dump, const RecordHeader& header, const Hash& payload_hash) {

@@ -42,9 +42,9 @@ inline constexpr std::string_view kFooterPurpose = "hvdump footer v1";
 bool signature_ok(const PublicKey& key, std::string_view purpose, const DumpId& dump,
                   const Hash& what, const Signature& signature);
 
-/// BLAKE2b-256, unkeyed.
+/// BLAKE3, unkeyed.
 Hash hash_of(ByteView bytes);
-/// BLAKE2b-256 keyed with the dump's id, so that no record of another dump, or one that a guest
+/// BLAKE3 keyed with the dump's id, so that no record of another dump, or one that a guest
 /// keeps in its memory, can pass for one of this dump.
 Hash keyed_hash(const DumpId& dump, ByteView bytes);
 
@@ -57,7 +57,7 @@ bool check_matches(const RecordHeader& header, const Hash& leaf);
 /// What a checkpoint is signed over: its payload without the signature.
 Hash checkpoint_node(const DumpId& dump, ByteView unsigned_payload);
 
-/// The first 16 bytes of BLAKE2b-256 over the header without `check`.
+/// The first 16 bytes of BLAKE3 over the header without `check`.
 std::array<unsigned char, 16> file_header_check(const FileHeader& header);
 Hash file_header_hash(const FileHeader& header);
 

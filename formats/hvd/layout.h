@@ -12,7 +12,8 @@ namespace hvd::format {
 // SPEC.md, "File header".
 inline constexpr std::array<unsigned char, 8> kFileMagic{0x89, 'H', 'V', 'D', 'U', 'M', 'P', '\n'};
 inline constexpr std::uint16_t kVersionMajor = 1;
-inline constexpr std::uint16_t kVersionMinor = 1;
+inline constexpr std::uint16_t kVersionMinor = 0;
+inline constexpr std::uint32_t kSuite = 1;  // AES-256-GCM and BLAKE3
 
 struct FileHeader {
   unsigned char magic[8];
@@ -22,7 +23,8 @@ struct FileHeader {
   unsigned char dump_id[16];
   unsigned char signer[32];  // Ed25519 public key
   le64 created_ns;           // since 1970-01-01T00:00:00Z
-  unsigned char reserved[40];
+  le32 suite;                // of ciphers and hashes
+  unsigned char reserved[36];
   unsigned char check[16];
 };
 static_assert(sizeof(FileHeader) == 128 && WireStruct<FileHeader>);
@@ -140,9 +142,11 @@ static_assert(sizeof(MapIndexEntry) == 16 && WireStruct<MapIndexEntry>);
 inline constexpr std::size_t kMapIndexEntries = 4096;
 
 // SPEC.md, "REGISTERS".
-struct RegistersHeader {  // followed by register_count le64 values
+inline constexpr std::uint16_t kMachineX86_64 = 62;  // EM_X86_64
+struct RegistersHeader {                             // followed by register_count le64 values
   le32 id;
-  le32 register_count;
+  le16 machine;  // an ELF e_machine
+  le16 register_count;
   le64 known;
 };
 static_assert(sizeof(RegistersHeader) == 16 && WireStruct<RegistersHeader>);

@@ -40,6 +40,11 @@ Result<RecordReader> RecordReader::open(std::shared_ptr<const ByteSource> source
       header.header_size != sizeof header) {
     return Error{ErrorCode::kCorrupt, "the dump's file header is damaged"};
   }
+  if (header.suite != kSuite) {
+    return Error{ErrorCode::kUnsupported, "the dump uses suite " + std::to_string(header.suite) +
+                                              " of ciphers and hashes; this program knows suite " +
+                                              std::to_string(kSuite)};
+  }
   return RecordReader(std::move(source), header);
 }
 

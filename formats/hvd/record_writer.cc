@@ -20,6 +20,7 @@ Result<std::unique_ptr<RecordWriter>> RecordWriter::start(std::unique_ptr<ByteSi
   std::memcpy(header.dump_id, dump.data(), dump.size());
   std::memcpy(header.signer, key.public_key().data(), sizeof header.signer);
   header.created_ns = created_ns;
+  header.suite = kSuite;
   const auto check = file_header_check(header);
   std::memcpy(header.check, check.data(), check.size());
   HVD_TRY(writer->sink_->append(bytes_of(header)));

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/byte_writer.h"
+#include "base/text.h"
 #include "formats/hvd/binding.h"
 
 namespace hvd::format {
@@ -45,8 +46,12 @@ Result<std::unique_ptr<PartitionWriter>> DumpWriter::begin_partition(
     const PartitionInfo& info, std::shared_ptr<const Sealer> sealer,
     const std::vector<KeySlot>& slots) {
   const std::uint32_t number = next_partition_++;
-  const json header{
-      {"name", info.name}, {"role", name_of(info.role)}, {"sealed", sealer != nullptr}};
+  json header{{"name", info.name}, {"role", name_of(info.role)}, {"sealed", sealer != nullptr}};
+  for (const KeyName key : sealer ? all_keys() : std::vector<KeyName>()) {
+    const KeyCommitment commitment = HVD_TRY(sealer->commitment(key));
+    header["commitments"][std::string(name_of(key))] =
+        hex_bytes(std::as_bytes(std::span(commitment)));
+  }
   HVD_TRY(records_->append(RecordType::kPartition, kFlagCritical, number, 0,
                            as_bytes(text_of(header))));
   for (std::size_t i = 0; i < slots.size(); ++i) {
@@ -95,7 +100,8 @@ Result<void> PartitionWriter::note(const Note& note) {
 Result<void> PartitionWriter::registers(const Registers& registers) {
   RegistersHeader header{};
   header.id = registers.id;
-  header.register_count = static_cast<std::uint32_t>(kRegCount);
+  header.machine = kMachineX86_64;
+  header.register_count = static_cast<std::uint16_t>(kRegCount);
   std::uint64_t known = 0;
   for (std::size_t i = 0; i < kRegCount; ++i)
     known |= std::uint64_t{registers.knows(static_cast<Reg>(i))} << i;

@@ -9,6 +9,10 @@ import struct
 
 import lz4.block
 import zstandard
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from blake3 import blake3
 
 FILE_MAGIC, RECORD_MAGIC = bytes.fromhex("89485644554d500a"), b"HVDR"
 DUMP, PARTITION, KEY_SLOT, FACTS, NOTE, REGISTERS, CHUNK, MAP, MAP_INDEX, SUMMARY, PARTITION_END = range(1, 12)
@@ -16,6 +20,7 @@ CHECKPOINT, INDEX, FOOTER = 12, 13, 14
 SEALABLE = range(FACTS, SUMMARY + 1)
 NOBODY = 0xFFFFFFFF
 PAGE, SEGMENT_PAGES, LIMIT = 4096, 16384, 16 << 20
+SUITE, X86_64 = 1, 62
 CLASSES = ["kernel", "user", "page-cache", "vmm", "registers", "unclassified"]
 REASONS = ["zero", "stateless", "filtered-free", "filtered-class", "restricted", "unreadable", "redacted", "budget",
            "swapped"]
@@ -38,7 +43,28 @@ class Sealed(Exception):
 
 
 def h(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=32).digest()
+    return blake3(data)
+
+
+def hk(dump_id: bytes, data: bytes) -> bytes:
+    return blake3(data, dump_id + bytes(16))
+
+
+def gcm_seal(data: bytes, bound: bytes, nonce: bytes, key: bytes) -> bytes:
+    return AESGCM(key).encrypt(nonce, data, bound)
+
+
+def gcm_open(sealed: bytes, bound: bytes, nonce: bytes, key: bytes) -> bytes:
+    try:
+        return AESGCM(key).decrypt(nonce, sealed, bound)
+    except InvalidTag:
+        raise Damaged("does not authenticate") from None
+
+
+def commitment(name: str, key: bytes) -> str:
+    """What a PARTITION record says of the key "map", or of that of a class."""
+    text = b"hvdump key commitment v1 " + name.encode() + b"\0" + key
+    return hashlib.blake2b(text, digest_size=32).hexdigest()
 
 
 def derive(key: bytes, number: int, context: bytes) -> bytes:

@@ -17,14 +17,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nacl.exceptions
 import nacl.signing
-from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as aead_open
 
 from hvd_format import (CHECKPOINT, CHUNK, CLASSES, DUMP, FACTS, FILE_MAGIC, FOOTER, INDEX, KEY_SLOT, LIMIT, MAP,
                         MAP_INDEX, NOBODY, NOTE, PAGE, PARTITION, PARTITION_END, REASONS, RECORD_MAGIC, REGISTER_NAMES,
-                        REGISTERS, SEALABLE, SEGMENT_PAGES, SUMMARY, Damaged, Refused, Sealed, decompress, derive, h,
-                        parse_json, unpack)
+                        REGISTERS, SEALABLE, SEGMENT_PAGES, SUITE, SUMMARY, X86_64, Damaged, Refused, Sealed, commitment,
+                        decompress, derive, gcm_open, h, hk, parse_json, unpack)
 
 @dataclass
 class Record:
@@ -62,6 +60,7 @@ class Partition:
     name: str
     role: str
     sealed: bool
+    commitments: dict = field(default_factory=dict)
     state: str = "incomplete"
     end: dict | None = None
     records: dict[int, dict[int, Record]] = field(default_factory=dict)
@@ -81,14 +80,16 @@ class Dump:
                 raise Refused("shorter than a file header")
             self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.header = self.data[:128]
-        magic, major, self.minor, header_size, self.id, self.signer, self.created = struct.unpack_from(
-            "<8sHHI16s32sQ", self.header)
+        magic, major, self.minor, header_size, self.id, self.signer, self.created, suite = struct.unpack_from(
+            "<8sHHI16s32sQI", self.header)
         if magic != FILE_MAGIC:
             raise Refused("not an .hvd")
         if major != 1:
             raise Refused(f"format version {major} is newer than this reader")
         if header_size != 128 or self.header[112:] != h(self.header[:112])[:16]:
             raise Refused("the file header is damaged")
+        if suite != SUITE:
+            raise Refused(f"suite {suite} is not known to this reader")
         self.bound = h(self.header)  # what seals are bound to
         self.problems: list[str] = []
         self.cache: dict[object, object] = {}
@@ -103,7 +104,7 @@ class Dump:
     # Records
 
     def hk(self, data: bytes) -> bytes:
-        return hashlib.blake2b(data, digest_size=32, key=self.id).digest()
+        return hk(self.id, data)
 
     def report(self, text: str) -> None:
         if text not in self.problems:
@@ -173,7 +174,8 @@ class Dump:
                 if not isinstance(facts.get("name"), str):
                     raise Damaged("a partition without a name")
                 self.partitions[record.partition] = Partition(
-                    record.partition, facts["name"], str(facts.get("role", "")), facts.get("sealed") is not False)
+                    record.partition, facts["name"], str(facts.get("role", "")), facts.get("sealed") is not False,
+                    said if isinstance(said := facts.get("commitments"), dict) else {})
             else:
                 if record.type in SEALABLE and owner.sealed != bool(record.flags & 2):
                     raise Damaged("sealed or not against what its partition is")
@@ -227,8 +229,10 @@ class Dump:
                     self.descriptor(partition, record) if kind == CHUNK else self.packed(partition, record)
                 except Damaged:
                     continue
-                partition.class_keys = {c: derive(key, c, b"hvd-cls1") for c in range(len(CLASSES))}
-                return True
+                class_keys = {c: derive(key, c, b"hvd-cls1") for c in range(len(CLASSES))}
+                if self.committed(partition, partition.map_key, class_keys):
+                    partition.class_keys = class_keys
+                    return True
         partition.map_key = None
         return False
 
@@ -274,7 +278,14 @@ class Dump:
             raise Damaged("a key text with a bad value") from None
         if place != {"dump": self.id.hex(), "partition": str(partition.number)} or map_key is None:
             raise Damaged("a key text for another place, or without a key")
+        if not self.committed(partition, map_key, class_keys):
+            raise Damaged("a key that the partition does not commit to")
         partition.map_key, partition.class_keys = map_key, class_keys
+
+    @staticmethod
+    def committed(partition: Partition, map_key: bytes, class_keys: dict[int, bytes]) -> bool:
+        keys = {"map": map_key} | {CLASSES[cls]: key for cls, key in class_keys.items()}
+        return all(partition.commitments.get(name) == commitment(name, key) for name, key in keys.items())
 
     # Pieces
 
@@ -286,9 +297,9 @@ class Dump:
             raise Damaged(f"offset {record.offset}: too short for a seal")
         place = struct.pack("<HHIQ", record.type, part, record.partition, record.sequence)
         try:
-            return aead_open(sealed, b"hvd1" + self.bound + place + bytes([cls, codec, 0, 0]), place + bytes(8), key)
-        except nacl.exceptions.CryptoError:
-            raise Damaged(f"offset {record.offset}: does not authenticate") from None
+            return gcm_open(sealed, b"hvd1" + self.bound + place + bytes([cls, codec, 0, 0]), place[:4] + place[8:], key)
+        except Damaged as error:
+            raise Damaged(f"offset {record.offset}: {error}") from None
 
     def packed(self, partition: Partition, record: Record) -> bytes:
         body = record.payload
@@ -345,9 +356,12 @@ class Dump:
         """Per vCPU the values that were captured; ones appended by later versions are not named here."""
         for record in partition.of(REGISTERS).values():
             raw = self.packed(partition, record)
-            number, count, known = unpack("IIQ", raw)
+            number, machine, count, known = unpack("IHHQ", raw)
             if len(raw) != 16 + 8 * count:
                 raise Damaged("register set of a wrong size")
+            if machine != X86_64:
+                self.report(f"offset {record.offset}: registers of an unknown machine, {machine}")
+                continue
             values = unpack(f"{count}Q", raw, 16)
             yield number, {name: value for bit, (name, value) in enumerate(zip(REGISTER_NAMES, values))
                            if known >> bit & 1}

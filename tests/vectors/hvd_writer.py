@@ -5,7 +5,6 @@ Ids, keys and the signing seed come from the caller, so that the same calls give
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
 from collections.abc import Callable
@@ -14,11 +13,10 @@ from dataclasses import dataclass, field
 import lz4.block
 import nacl.signing
 import zstandard
-from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as aead_seal
 
-from hvd_format import (CHECKPOINT, CHUNK, DUMP, FACTS, FILE_MAGIC, FOOTER, INDEX, KEY_SLOT, MAP, MAP_INDEX, NOBODY,
-                        NOTE, PARTITION, PARTITION_END, RECORD_MAGIC, REGISTERS, SEALABLE, SEGMENT_PAGES,
-                        SUMMARY, derive, h)
+from hvd_format import (CHECKPOINT, CHUNK, CLASSES, DUMP, FACTS, FILE_MAGIC, FOOTER, INDEX, KEY_SLOT, MAP, MAP_INDEX,
+                        NOBODY, NOTE, PARTITION, PARTITION_END, RECORD_MAGIC, REGISTERS, SEALABLE, SEGMENT_PAGES,
+                        SUITE, SUMMARY, X86_64, commitment, derive, gcm_seal, h, hk)
 
 UNCOVERED = (CHECKPOINT, FOOTER)
 
@@ -44,8 +42,8 @@ class DumpWriter:
                  header: Callable[[bytearray], None] = lambda head: None) -> None:
         self.id, self.key = dump_id, nacl.signing.SigningKey(seed)
         self.every = checkpoint_every
-        head = bytearray(struct.pack("<8sHHI16s32sQ40x", FILE_MAGIC, 1, 1, 128, dump_id,
-                                     bytes(self.key.verify_key), created_ns))
+        head = bytearray(struct.pack("<8sHHI16s32sQI36x", FILE_MAGIC, 1, 0, 128, dump_id,
+                                     bytes(self.key.verify_key), created_ns, SUITE))
         header(head)
         self.data = head + h(bytes(head))[:16]
         self.bound = h(bytes(self.data))  # what seals are bound to
@@ -56,7 +54,7 @@ class DumpWriter:
         self.hook: Callable[[str, bytes], bytes] = lambda what, data: data
 
     def hk(self, data: bytes) -> bytes:
-        return hashlib.blake2b(data, digest_size=32, key=self.id).digest()
+        return hk(self.id, data)
 
     def record(self, kind: int, partition: int, sequence: int, payload: bytes, flags: int = 0) -> int:
         """Append a record and return its offset."""
@@ -135,7 +133,11 @@ class PartitionWriter:
     counts: dict[str, int] = field(default_factory=dict)
 
     def start(self, slots: list[bytes] | None = None, **more: object) -> None:
-        text = to_json({"name": self.name, "role": self.role, "sealed": self.key is not None} | more)
+        said: dict = {"name": self.name, "role": self.role, "sealed": self.key is not None}
+        if self.key is not None:
+            said["commitments"] = {"map": commitment("map", derive(self.key, 0, b"hvd-map1"))} | {
+                name: commitment(name, derive(self.key, cls, b"hvd-cls1")) for cls, name in enumerate(CLASSES)}
+        text = to_json(said | more)
         self.dump.record(PARTITION, self.number, 0, self.dump.hook("partition", text))
         for n, slot in enumerate(slots or []):
             self.dump.record(KEY_SLOT, self.number, n, slot)
@@ -146,8 +148,8 @@ class PartitionWriter:
             return data
         key = derive(self.key, 0, b"hvd-map1") if cls is None else derive(self.key, cls, b"hvd-cls1")
         place = struct.pack("<HHIQ", kind, part, self.number, sequence)
-        return aead_seal(data, b"hvd1" + self.dump.bound + place + bytes([bound_class, codec, 0, 0]), place + bytes(8),
-                         key)
+        return gcm_seal(data, b"hvd1" + self.dump.bound + place + bytes([bound_class, codec, 0, 0]),
+                        place[:4] + place[8:], key)
 
     def sealable(self, kind: int, sequence: int, payload: bytes) -> int:
         flags = 2 if self.key is not None and kind in SEALABLE else 0
@@ -166,10 +168,10 @@ class PartitionWriter:
         self.counts["notes"] = self.counts.get("notes", 0) + 1
         return self.packed(NOTE, sequence, struct.pack("<IHH", kind, len(name), 0) + name + contents, "note", 0)
 
-    def registers(self, sequence: int, number: int, values: list[int | None]) -> int:
+    def registers(self, sequence: int, number: int, values: list[int | None], machine: int = X86_64) -> int:
         known = sum(1 << bit for bit, value in enumerate(values) if value is not None)
         self.counts["registers"] = self.counts.get("registers", 0) + 1
-        raw = struct.pack("<IIQ", number, len(values), known) + b"".join(
+        raw = struct.pack("<IHHQ", number, machine, len(values), known) + b"".join(
             (value or 0).to_bytes(8, "little") for value in values)
         return self.packed(REGISTERS, sequence, raw, "registers", 4)
 

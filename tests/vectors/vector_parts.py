@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from hvd_format import (CHECKPOINT, CHUNK, FOOTER, INDEX, PAGE, PARTITION_END, REASONS, h)
+from hvd_format import (CHECKPOINT, CHUNK, FOOTER, INDEX, PAGE, PARTITION_END, REASONS, h, hk)
 from hvd_writer import Absent, Content, DumpWriter, PartitionWriter, Repeat, Stored
 
 ID = bytes(range(16))
@@ -196,7 +196,7 @@ def flip(data: bytes, at: int, mask: int = 1) -> bytes:
 def recheck(data: bytes, at: int) -> bytes:
     """Give a changed record a right check again, as anybody can who knows the dump id."""
     size, = struct.unpack_from("<I", data, at + 12)
-    leaf = hashlib.blake2b(data[at:at + 32] + h(data[at + 48:at + 48 + size]), digest_size=32, key=data[16:32]).digest()
+    leaf = hk(data[16:32], data[at:at + 32] + h(data[at + 48:at + 48 + size]))
     return data[:at + 32] + leaf[:16] + data[at + 48:]
 
 

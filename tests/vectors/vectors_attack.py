@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import subprocess
 from collections.abc import Callable
 
-from hvd_format import CHUNK, MAP, MAP_INDEX, NOTE, PARTITION, derive
+from hvd_format import CHUNK, MAP, MAP_INDEX, NOTE, PARTITION, commitment, derive
 from hvd_writer import Stored, to_json
 from vector_parts import (FIRST, ID, KEY, OTHER_ID, OTHER_SEED, OTHER_KEY, SECOND, USER, Loose, Vector, Vectors, become,
-                          chunk_number, doubtful, find, flip, forge, normal, part, partition, recheck, secret,
+                          chunk_number, doubtful, find, flip, forge, normal, on, part, partition, recheck, secret,
                           standard, stored, writer)
 
 BOTH = FIRST + SECOND
@@ -200,6 +201,29 @@ def slots() -> Vectors:
                                      bytes(torn))
 
 
+def commitments() -> Vectors:
+    """By a writer who would give two recipients two keys for the same pieces."""
+    sealed = become(normal(), None, "sealed")
+
+    def vector(change: Callable[[dict], object], why: str) -> Vector:
+        def edit(text: bytes) -> bytes:
+            said = json.loads(text)
+            change(said)
+            return to_json(said)
+        return Vector(standard(on("partition", edit), key=KEY), why, key=KEY, partitions=secret(pages=sealed))
+    for name in ("map", "kernel", "unclassified"):
+        yield f"commitment_{name}", vector(
+            lambda said, name=name: said["commitments"].update({name: commitment(name, derive(OTHER_KEY, 0, b"hvd-map1"))}),
+            f"the key \"{name}\" is not the one that the partition commits to")
+        yield f"commitment_no_{name}", vector(lambda said, name=name: said["commitments"].pop(name),
+                                              f"no commitment to the key \"{name}\"")
+    yield "commitment_none", vector(lambda said: said.pop("commitments"), "no commitments")
+    yield "commitment_text", vector(lambda said: said.update(commitments="x"), "commitments that are not an object")
+    yield "commitment_swapped", vector(
+        lambda said: said["commitments"].update(user=said["commitments"]["kernel"], kernel=said["commitments"]["user"]),
+        "commitments to two classes' keys changed places")
+
+
 def vectors() -> Vectors:
-    for group in (unsigned, fakes, resigned, slots):
+    for group in (unsigned, fakes, resigned, commitments, slots):
         yield from group()

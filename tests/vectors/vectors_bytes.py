@@ -28,6 +28,10 @@ def headers() -> Vectors:
                                      "an intact header of a newer format", "refused")
     yield "header_larger", Vector(standard(header=lambda head: struct.pack_into("<I", head, 12, 136)),
                                   "an intact header of another size", "refused")
+    for suite in (0, 2, 0x10001):
+        yield f"header_suite_{suite}", Vector(
+            standard(header=lambda head, suite=suite: struct.pack_into("<I", head, 72, suite)),
+            f"an intact header that names suite {suite}", "refused")
     yield "torn_empty", Vector(b"", "an empty file", "refused")
     yield "torn_in_header", Vector(good[:127], "shorter than its header", "refused")
 

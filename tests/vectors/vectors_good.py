@@ -117,6 +117,12 @@ def later() -> Vectors:
     yield "later_registers", Vector(dump.finish(), "register sets grow", damage=False)
 
     dump = writer()
+    out = partition(dump)
+    out.registers(1, 1, list(range(34)), machine=183)
+    out.end()
+    yield "later_machine", Vector(dump.finish(), "registers of a machine that a reader may not know")
+
+    dump = writer()
     partition(dump, slots=[], key=KEY, name="secret").end()
     dump.finish()
     dump.record(KEY_SLOT, 0, 0, struct.pack("<H", 5) + b"label" + b"not an age file")

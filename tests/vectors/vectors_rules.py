@@ -240,7 +240,7 @@ def texts() -> Vectors:
         "a raw_size one byte beyond the limit", damage=True)
     yield "note_name_beyond", Vector(standard(on("note", put("H", 4, 0xFFFF))), "a note's name beyond its end",
                                      damage=True)
-    yield "registers_beyond", Vector(standard(on("registers", put("I", 4, 0x10000000))),
+    yield "registers_beyond", Vector(standard(on("registers", put("H", 6, 0xFFFF))),
                                      "more registers than there are", damage=True)
     yield "json_end_array", Vector(
         standard(on("end", lambda old: b"[]")), "a PARTITION_END that is no JSON object ends nothing", damage=True,

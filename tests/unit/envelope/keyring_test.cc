@@ -1,6 +1,8 @@
 // Which key opens what, and the four ways in which none does.
 #include "envelope/keyring.h"
 
+#include <set>
+
 #include "base/text.h"
 #include "envelope/age.h"
 #include "tests/support/damage.h"
@@ -215,6 +217,26 @@ TEST(PartitionKeys, APieceIsBoundToItsPlaceAndNonce) {
               FailsWith(ErrorCode::kCorrupt, ""));
   EXPECT_THAT(PartitionKeys::generate()->open(piece(KeyName::map()), stored),
               FailsWith(ErrorCode::kCorrupt, ""));
+}
+
+TEST(Commitment, IsOfOneKeyAndItsName) {
+  const PartitionKeys keys = PartitionKeys::generate().value();
+  const PartitionKeys others = PartitionKeys::generate().value();
+  std::set<KeyCommitment> seen;
+  for (const KeyName key : all_keys()) {
+    EXPECT_TRUE(seen.insert(keys.commitment(key).value()).second) << name_of(key);
+    EXPECT_TRUE(seen.insert(others.commitment(key).value()).second) << name_of(key);
+    EXPECT_EQ(keys.commitment(key).value(), keys.commitment(key).value());
+  }
+  // Whoever was granted a class can check what he was given, and nothing more.
+  const std::vector<PageClass> user{PageClass::kUser};
+  const SecretBytes text = keys.key_text(kDump, kPartition, user);
+  const PartitionKeys granted = PartitionKeys::parse(text.view(), kDump, kPartition).value();
+  EXPECT_EQ(granted.commitment(KeyName::map()).value(), keys.commitment(KeyName::map()).value());
+  EXPECT_EQ(granted.commitment(KeyName::of(PageClass::kUser)).value(),
+            keys.commitment(KeyName::of(PageClass::kUser)).value());
+  EXPECT_THAT(granted.commitment(KeyName::of(PageClass::kKernel)),
+              FailsWith(ErrorCode::kSealed, "class kernel"));
 }
 
 }  // namespace

@@ -1,4 +1,7 @@
 // Records that are intact and lie: each must become an error, bounded in time and memory.
+#include <nlohmann/json.hpp>
+
+#include "base/text.h"
 #include "tests/support/crafted_dump.h"
 #include "tests/support/damage.h"
 #include "tests/support/matchers.h"
@@ -273,7 +276,13 @@ TEST(HostileHvd, ASealedPartitionsRecordInTheClearIsNotTaken) {
   const PartitionKeys keys = PartitionKeys::generate().value();
   const auto slots =
       make_key_slots(keys, CraftedDump::kId, 0, {Recipient(owner.recipient())}).value();
-  crafted.begin(0, R"({"name":"x","role":"guest","sealed":true})");
+  nlohmann::json header{{"name", "x"}, {"role", "guest"}, {"sealed", true}};
+  for (const KeyName key : all_keys()) {
+    const KeyCommitment commitment = keys.commitment(key).value();
+    header["commitments"][std::string(name_of(key))] =
+        hex_bytes(std::as_bytes(std::span(commitment)));
+  }
+  crafted.begin(0, header.dump());
   ByteWriter slot;
   slot.u16(static_cast<std::uint16_t>(slots[0].recipient.size()))
       .put(as_bytes(slots[0].recipient))

@@ -1,6 +1,7 @@
 // Signatures over the whole dump and over one record, and what a stranger's key says.
 #include "formats/hvd/integrity.h"
 
+#include "base/text.h"
 #include "tests/support/crafted_dump.h"
 #include "tests/support/damage.h"
 #include "tests/support/matchers.h"
@@ -19,6 +20,15 @@ TEST(SigningKey, TextComesBack) {
     EXPECT_THAT(SigningKey::parse(bad), FailsWith(ErrorCode::kInvalidArgument, "signing key"))
         << bad;
   }
+}
+
+// From the test vectors of the BLAKE3 team.
+TEST(Hash, IsBlake3) {
+  const auto text = [](const Hash& hash) { return hex_bytes(std::as_bytes(std::span(hash))); };
+  EXPECT_EQ(text(hash_of({})), "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
+  EXPECT_EQ(text(hash_of(Bytes(1))),
+            "2d3adedff11b61f14c886e35afa036736dcd87a74d27b5c1510225d0f592e213");
+  EXPECT_NE(keyed_hash(DumpId{1}, {}), keyed_hash(DumpId{2}, {}));
 }
 
 TEST(SigningKey, SignsPurposeDumpAndHash) {

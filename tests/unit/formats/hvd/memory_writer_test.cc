@@ -63,6 +63,7 @@ class FailingSealer final : public Sealer {
     if (left_-- <= 0) return Error{ErrorCode::kIo, "the sealer is broken"};
     return keys_.seal(piece, plaintext, out);
   }
+  Result<KeyCommitment> commitment(KeyName key) const override { return keys_.commitment(key); }
 
  private:
   const PartitionKeys keys_ = PartitionKeys::generate().value();
