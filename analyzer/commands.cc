@@ -5,9 +5,13 @@
 #include <cinttypes>
 #include <cstdio>
 
-#include "analyzer/guest.h"
+#include "analyzer/html_report.h"
+#include "analyzer/opened_guest.h"
+#include "analyzer/report_json.h"
 #include "analyzer/text_pieces.h"
+#include "analyzer/text_report.h"
 #include "analyzer/triage.h"
+#include "base/json.h"
 #include "base/output_file.h"
 #include "base/text.h"
 #include "envelope/keyring.h"
@@ -15,78 +19,18 @@
 namespace hvd {
 namespace {
 
-using namespace linux_guest;
-using nlohmann::json;
-
-// What log, bt, ps, modules and read work on: one guest, unlocked.
-struct Opened {
-  OpenedDump dump;
-  std::unique_ptr<LinuxGuest> host;  // when the guest is one of a dumped host's VMs
-  std::optional<Image> vm;           // then
-  Guest guest;
-  const Image& image() const { return vm ? *vm : dump.partitions.front(); }
-};
-
-// Without --partition: the only guest there is.
-Result<std::string> choose_partition(const AnalyzeOptions& options, const Keyring& keys) {
-  if (!options.partition.empty()) return options.partition;
-  const OpenedDump all = HVD_TRY(open_dump(options.dump, keys, ""));
-  std::vector<std::string> guests;
-  for (const Image& image : all.partitions) {
-    if (image.role == Role::kGuest) guests.push_back(image.name);
-  }
-  if (guests.size() == 1) return all.id.empty() ? std::string() : guests.front();
-  std::string names;
-  for (const std::string& name : guests) names += " " + name;
-  return Error{ErrorCode::kInvalidArgument,
-               "the dump holds several guests; choose one with --partition:" + names};
-}
-
-// A VM by its name in the dump of its host.
-Result<void> open_vm(const AnalyzeOptions& options, const Keyring& keys, Opened& opened) {
-  opened.dump = HVD_TRY(open_dump(options.dump, keys, ""));
-  std::string names;
-  if (opened.dump.partitions.size() == 1) {
-    opened.host = HVD_TRY(LinuxGuest::open(opened.dump.partitions.front()));
-    for (Image& image : opened.host->vm_images()) {
-      names += " " + printable(image.name);
-      if (image.name == options.partition) opened.vm = std::move(image);
-    }
-  }
-  if (opened.vm) return {};
-  return Error{ErrorCode::kNotFound, options.dump + " holds no partition " + options.partition +
-                                         (names.empty() ? "" : "; its host ran" + names)};
-}
-
-Result<std::unique_ptr<Opened>> open(const AnalyzeOptions& options) {
-  const Keyring keys = HVD_TRY(Keyring::load(options.identities, options.passphrases));
-  const std::string partition = HVD_TRY(choose_partition(options, keys));
-  auto opened = std::make_unique<Opened>();
-  auto dump = open_dump(options.dump, keys, partition);
-  if (dump) opened->dump = std::move(*dump);
-  else if (dump.error().code == ErrorCode::kNotFound && !options.partition.empty())
-    HVD_TRY(open_vm(options, keys, *opened));
-  else return std::move(dump).error();
-  opened->guest = HVD_TRY(open_guest(opened->image(), options.symbols));
-  return opened;
-}
-
 // Problems to standard error; the exit code says that there were some.
-ExitCode tell_problems(const Opened& opened) {
-  for (const std::string& problem : opened.image().problems)
+ExitCode report_problems(const OpenedGuest& opened) {
+  for (const std::string& problem : opened.problems())
     std::fprintf(stderr, "%s\n", printable(problem).c_str());
-  for (const std::string& problem : opened.guest.problems())
-    std::fprintf(stderr, "%s\n", printable(problem).c_str());
-  return opened.image().problems.empty() && opened.dump.complete ? ExitCode::kDone
-                                                                 : ExitCode::kDamaged;
+  return opened.is_damaged() ? ExitCode::kDamaged : ExitCode::kDone;
 }
 
 void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
-void print_json(const json& value) {
-  print(value.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
-}
+// What guests and dumps say must not reach a terminal as it is.
+void print_lines(const std::string& text) { print(printable(text, true)); }
 
-Result<VirtAddr> parse_address(const std::string& text, const Opened& opened) {
+Result<VirtAddr> parse_address(const std::string& text, OpenedGuest& opened) {
   std::uint64_t value = 0;
   if (text.starts_with("0x")) {
     const auto [end, error] =
@@ -94,7 +38,7 @@ Result<VirtAddr> parse_address(const std::string& text, const Opened& opened) {
     if (error == std::errc{} && end == text.data() + text.size()) return VirtAddr{value};
     return Error{ErrorCode::kInvalidArgument, text + " is not an address"};
   }
-  return opened.guest.symbol(text);
+  return opened.guest().symbol(text);
 }
 
 std::string hex_dump(std::uint64_t address, ByteView bytes) {
@@ -120,11 +64,10 @@ std::string hex_dump(std::uint64_t address, ByteView bytes) {
 CommandOutcome run_triage(const AnalyzeOptions& options) {
   const Keyring keys = HVD_TRY(Keyring::load(options.identities, options.passphrases));
   const OpenedDump dump = HVD_TRY(open_dump(options.dump, keys, options.partition));
-  const json report = triage(dump, {options.partition, options.symbols});
-  std::string text;
-  if (options.format == "text") text = text_report(report);
-  else if (options.format == "html") text = html_report(report);
-  else text = report.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  const Report report = triage(dump, {options.symbols});
+  const std::string text = options.format == "text"   ? text_report(report)
+                           : options.format == "html" ? html_report(report)
+                                                      : json_text(to_json(report));
   HVD_TRY(write_whole_file(options.output, as_bytes(text), options.dump));
   const bool damaged =
       !dump.complete ||
@@ -135,70 +78,81 @@ CommandOutcome run_triage(const AnalyzeOptions& options) {
 }
 
 CommandOutcome run_log(const AnalyzeOptions& options) {
-  const auto opened = HVD_TRY(open(options));
-  if (!opened->guest.linux_os)
-    return Error{ErrorCode::kUnsupported, "Windows keeps no log in its kernel's memory"};
-  const json log = log_json(*opened->guest.linux_os);
-  if (options.json) print_json(log);
+  const auto opened = HVD_TRY(OpenedGuest::open(options));
+  const std::vector<LogLine> log = HVD_TRY(opened->guest().log());
+  if (options.json) print(json_text(to_json(log)));
   else
-    for (const json& record : log) print(log_line(record));
-  return tell_problems(*opened);
+    for (const LogLine& line : log) print_lines(log_text(line));
+  return report_problems(*opened);
 }
 
-CommandOutcome run_bt(const AnalyzeOptions& options) {
-  const auto opened = HVD_TRY(open(options));
-  const bool tasks = options.pid >= 0 || options.all;
-  const std::optional<std::int64_t> pid = options.all ? std::nullopt : std::optional(options.pid);
-  const json chosen = tasks ? opened->guest.tasks_json(pid) : opened->guest.cpus_json();
+namespace {
+
+void print_stack(const std::string& title, const std::vector<FrameReport>& stack) {
+  const std::string text = stack_text(stack);
+  print_lines(title + "\n" + (text.empty() ? "nothing is known of its stack\n" : text) + "\n");
+}
+
+void print_stacks(const std::vector<CpuReport>& cpus) {
+  for (const CpuReport& cpu : cpus) {
+    std::string title = "CPU " + std::to_string(cpu.id);
+    if (cpu.task) title += "  PID " + std::to_string(cpu.task->pid) + "  " + cpu.task->comm;
+    print_stack(title, cpu.stack);
+  }
+}
+
+void print_stacks(const std::vector<TaskReport>& tasks) {
+  for (const TaskReport& task : tasks)
+    print_stack("PID " + std::to_string(task.pid) + "  " + task.comm + "  " + task.state,
+                task.stack);
+}
+
+template <typename Item>
+CommandOutcome bt_of(const OpenedGuest& opened, const AnalyzeOptions& options,
+                     const std::vector<Item>& chosen) {
   if (chosen.empty())
     return Error{ErrorCode::kNotFound, "there is no task with pid " + std::to_string(options.pid)};
-  if (options.json) {
-    print_json(chosen);
-    return tell_problems(*opened);
-  }
-  for (const json& item : chosen) {
-    if (item.contains("id")) {
-      print("CPU " + item["id"].dump());
-      if (item["task"].is_object())
-        print("  PID " + item["task"]["pid"].dump() + "  " +
-              item["task"]["comm"].get<std::string>());
-    } else {
-      print("PID " + item["pid"].dump() + "  " + item["comm"].get<std::string>() + "  " +
-            item["state"].get<std::string>());
-    }
-    const std::string stack = stack_text(item["stack"]);
-    print("\n" + (stack.empty() ? "nothing is known of its stack\n" : stack) + "\n");
-  }
-  return tell_problems(*opened);
+  if (options.json) print(json_text(to_json(chosen)));
+  else print_stacks(chosen);
+  return report_problems(opened);
+}
+
+}  // namespace
+
+CommandOutcome run_bt(const AnalyzeOptions& options) {
+  const auto opened = HVD_TRY(OpenedGuest::open(options));
+  if (options.all) return bt_of(*opened, options, opened->guest().tasks(std::nullopt));
+  if (options.pid >= 0) return bt_of(*opened, options, opened->guest().tasks(options.pid));
+  return bt_of(*opened, options, opened->guest().cpus());
 }
 
 CommandOutcome run_ps(const AnalyzeOptions& options) {
-  const auto opened = HVD_TRY(open(options));
-  const json tasks = opened->guest.tasks_json(std::nullopt);
-  if (options.json) print_json(tasks);
-  else print(tasks_text(tasks));
-  return tell_problems(*opened);
+  const auto opened = HVD_TRY(OpenedGuest::open(options));
+  const std::vector<TaskReport> tasks = opened->guest().tasks(std::nullopt);
+  if (options.json) print(json_text(to_json(tasks)));
+  else print_lines(tasks_text(tasks));
+  return report_problems(*opened);
 }
 
 CommandOutcome run_modules(const AnalyzeOptions& options) {
-  const auto opened = HVD_TRY(open(options));
-  const json modules = opened->guest.modules_json();
-  if (options.json) print_json(modules);
-  else print(modules_text(modules));
-  return tell_problems(*opened);
+  const auto opened = HVD_TRY(OpenedGuest::open(options));
+  const std::vector<ModuleReport> modules = opened->guest().modules();
+  if (options.json) print(json_text(to_json(modules)));
+  else print_lines(modules_text(modules));
+  return report_problems(*opened);
 }
 
 CommandOutcome run_read(const AnalyzeOptions& options) {
   if (options.size > (16u << 20))
     return Error{ErrorCode::kInvalidArgument, "at most 16 MiB can be read at once"};
-  const auto opened = HVD_TRY(open(options));
+  const auto opened = HVD_TRY(OpenedGuest::open(options));
   const VirtAddr at = HVD_TRY(parse_address(options.address, *opened));
   Bytes bytes(options.size);
   if (options.physical) HVD_TRY(opened->image().memory->read(PhysAddr{at.value}, bytes));
-  else HVD_TRY(opened->guest.read(at, bytes));
-  if (options.json) print_json({{"address", hex(at.value)}, {"bytes", hex_bytes(bytes)}});
+  else HVD_TRY(opened->guest().read(at, bytes));
+  if (options.json) print(json_text({{"address", hex(at.value)}, {"bytes", hex_bytes(bytes)}}));
   else print(hex_dump(at.value, bytes));
-  return tell_problems(*opened);
+  return report_problems(*opened);
 }
 
 namespace {

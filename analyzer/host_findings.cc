@@ -1,96 +1,83 @@
 #include "analyzer/host_findings.h"
 
-#include <nlohmann/json.hpp>
-
-#include "analyzer/report_pieces.h"
+#include <algorithm>
 
 namespace hvd {
 namespace {
 
-using nlohmann::json;
-
 constexpr std::size_t kEvidenceFrames = 6;
 constexpr std::size_t kEvidenceLines = 8;
 
-const json* task_of(const json& host, const json& pid) {
-  for (const json& task : host["tasks"])
-    if (task["pid"] == pid) return &task;
-  return nullptr;
-}
-
-json frames_of(const json& stack) {
-  json out = json::array();
-  for (const json& frame : stack) {
+std::vector<std::string> function_names(const std::vector<FrameReport>& stack) {
+  std::vector<std::string> out;
+  for (const FrameReport& frame : stack) {
     if (out.size() == kEvidenceFrames) break;
-    if (frame.contains("symbol")) out.push_back(frame["symbol"]);
+    if (frame.symbol) out.push_back(*frame.symbol);
   }
   return out;
 }
 
 // What the host's log says of memory that failed (mm/memory-failure.c, machine checks).
-json memory_failures(const json& host) {
-  json out = json::array();
-  for (const json& record : host["log"]) {
-    const std::string text = record["text"].get<std::string>();
-    const bool tells = text.find("Memory failure") != std::string::npos ||
-                       text.find("Hardware Error") != std::string::npos ||
-                       text.find("hardware memory error") != std::string::npos;
-    if (tells && out.size() < kEvidenceLines) out.push_back(text);
+std::vector<std::string> memory_failures(const PartitionReport& host) {
+  std::vector<std::string> out;
+  for (const LogLine& record : host.log) {
+    const auto says = [&](const char* text) { return record.text.find(text) != std::string::npos; };
+    const bool failed =
+        says("Memory failure") || says("Hardware Error") || says("hardware memory error");
+    if (failed && out.size() < kEvidenceLines) out.push_back(record.text);
   }
   return out;
 }
 
-void relate_vcpu(json& host, const json& vm, const json& vcpu, json* guest) {
-  const std::string which = "vCPU " + vcpu["id"].dump();
-  if (vcpu["pid"] == 0) return;
-  for (json& cpu : host["cpus"]) {
-    if (!cpu["task"].is_object() || cpu["task"]["pid"] != vcpu["pid"]) continue;
-    cpu["vcpu"] = {{"vm", vm["name"]}, {"id", vcpu["id"]}, {"in_guest", vcpu["in_guest"]}};
-    if (guest && host["crash"]["kind"] != "none" && host["crash"]["cpu"] == cpu["id"]) {
-      guest->at("findings")
-          .push_back(
-              finding_json("warning", "host-died-in-vcpu",
-                           "the host died on the CPU that ran " + which + ", in that one's thread",
-                           frames_of(cpu["stack"])));
+void relate_vcpu(PartitionReport& host, const VmReport& vm, const VcpuReport& vcpu,
+                 PartitionReport* guest) {
+  const std::string which = "vCPU " + std::to_string(vcpu.id);
+  if (vcpu.pid == 0) return;
+  for (CpuReport& cpu : host.cpus) {
+    if (!cpu.task || cpu.task->pid != vcpu.pid) continue;
+    cpu.vcpu = RunningVcpu{vm.name, vcpu.id, vcpu.in_guest};
+    if (guest && host.crash.kind != "none" && host.crash.cpu == cpu.id) {
+      guest->findings.push_back(
+          finding(Severity::kWarning, "host-died-in-vcpu",
+                  "the host died on the CPU that ran " + which + ", in that one's thread",
+                  function_names(cpu.stack)));
     }
     return;
   }
-  const json* task = task_of(host, vcpu["pid"]);
-  if (!guest || !task || (*task)["state"] != "D") return;
-  guest->at("findings")
-      .push_back(finding_json(
-          "warning", "vcpu-stuck-in-host",
-          which + " does not run: its thread waits in the host and cannot be interrupted",
-          frames_of((*task)["stack"])));
+  const auto task = std::find_if(host.tasks.begin(), host.tasks.end(),
+                                 [&](const TaskReport& t) { return t.pid == vcpu.pid; });
+  if (!guest || task == host.tasks.end() || task->state != "D") return;
+  guest->findings.push_back(
+      finding(Severity::kWarning, "vcpu-stuck-in-host",
+              which + " does not run: its thread waits in the host and cannot be interrupted",
+              function_names(task->stack)));
 }
 
-void relate_memory(json& host, json& guest) {
-  const json restricted = guest["memory"]["absent"].value("restricted", json(0));
-  if (restricted == 0) return;
-  const json evidence = memory_failures(host);
-  const std::string size = restricted.dump() + " bytes of ";
-  // Without a word of the host's it is the policy that says so.
+void relate_memory(PartitionReport& host, PartitionReport& guest) {
+  const auto restricted = guest.memory.absent.find("restricted");
+  if (restricted == guest.memory.absent.end() || restricted->second == 0) return;
+  const std::vector<std::string> evidence = memory_failures(host);
+  const std::string size = std::to_string(restricted->second) + " bytes of ";
+  // When the host's log is silent, it is the policy that says so.
   const std::string why = evidence.empty()
                               ? "must not be read, by the host's word or by policy"
                               : "lie where the host's memory failed, or must not be read";
-  guest["findings"].push_back(
-      finding_json("warning", "restricted-memory", size + "this VM's memory " + why, evidence));
-  host["findings"].push_back(
-      finding_json("warning", "restricted-memory-of-vm",
-                   size + "the VM " + guest["name"].get<std::string>() + " " + why, evidence));
+  guest.findings.push_back(
+      finding(Severity::kWarning, "restricted-memory", size + "this VM's memory " + why, evidence));
+  host.findings.push_back(finding(Severity::kWarning, "restricted-memory-of-vm",
+                                  size + "the VM " + guest.name + " " + why, evidence));
 }
 
 }  // namespace
 
-void relate_host_and_guests(json& partitions) {
-  for (json& host : partitions) {
-    if (!host.contains("vms")) continue;
-    for (const json& vm : host["vms"]) {
-      json* guest = nullptr;
-      for (json& partition : partitions) {
-        if (partition["role"] == "guest" && partition["name"] == vm["name"]) guest = &partition;
+void relate_host_and_guests(std::vector<PartitionReport>& partitions) {
+  for (PartitionReport& host : partitions) {
+    for (const VmReport& vm : host.vms) {
+      PartitionReport* guest = nullptr;
+      for (PartitionReport& partition : partitions) {
+        if (partition.role == Role::kGuest && partition.name == vm.name) guest = &partition;
       }
-      for (const json& vcpu : vm["cpus"]) relate_vcpu(host, vm, vcpu, guest);
+      for (const VcpuReport& vcpu : vm.cpus) relate_vcpu(host, vm, vcpu, guest);
       if (guest) relate_memory(host, *guest);
     }
   }

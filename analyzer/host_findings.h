@@ -2,12 +2,14 @@
 // failed under it.
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
+#include <vector>
+
+#include "analyzer/report.h"
 
 namespace hvd {
 
-/// Looks at the partitions of a report (schema hvdump-triage/1): adds to each KVM host's CPUs which
-/// vCPU they were running, and to its guests', by name, what the host knows of them.
-void relate_host_and_guests(nlohmann::json& partitions);
+/// Looks at the partitions of a report: adds to each KVM host's CPUs which vCPU they were running,
+/// and to its guests, by name, what the host knows of them.
+void relate_host_and_guests(std::vector<PartitionReport>& partitions);
 
 }  // namespace hvd

@@ -1,15 +1,14 @@
-#include "analyzer/linux_report.h"
-
-#include <algorithm>
-
+// Reporting: a Linux guest's parts as the report has them.
+#include "analyzer/linux_findings.h"
+#include "analyzer/linux_guest.h"
 #include "analyzer/report_pieces.h"
 #include "base/text.h"
 
 namespace hvd {
-namespace {
 
 using namespace linux_guest;
-using nlohmann::json;
+
+namespace {
 
 constexpr std::size_t kMaxReportedTasks = 20000;
 
@@ -19,185 +18,164 @@ double seconds(std::uint64_t ns) {
   return static_cast<double>(us) / 1e6;
 }
 
-json cpu_json(LinuxGuest& guest, unsigned cpu, const Stack& stack) {
-  const Kernel& kernel = guest.kernel();
-  json out{{"id", cpu}};
-  const Registers* registers = kernel.registers_of(cpu);
-  out["registers"] = registers ? registers_json(*registers) : json::object();
-  if (const auto task = guest.task_on(cpu)) {
-    out["task"] = {{"pid", task->pid}, {"comm", printable(task->comm)}};
-  } else {
-    out["task"] = nullptr;
-  }
-  out["stack"] = guest.stack_json(stack);
-  out["code"] = json::array();
-  if (registers && registers->knows(Reg::kRip)) {
-    const VirtAddr rip{(*registers)[Reg::kRip]};
-    const auto symbol = guest.symbolizer().at(rip);
-    const auto read = [&](VirtAddr at, std::size_t size) {
-      return kernel.memory().read_bytes(at, size);
-    };
-    out["code"] = code_json(read, rip, symbol ? symbol->offset : 0);
-  }
-  return out;
-}
-
-json vms_json(const std::vector<VirtualMachine>& machines) {
-  json out = json::array();
-  for (const VirtualMachine& machine : machines) {
-    json cpus = json::array();
-    for (const VirtualCpu& cpu : machine.cpus) {
-      cpus.push_back({{"id", cpu.id},
-                      {"pid", cpu.pid},
-                      {"host_cpu", cpu.host_cpu ? json(*cpu.host_cpu) : json()},
-                      {"in_guest", cpu.in_guest},
-                      {"registers", registers_json(cpu.registers)}});
-    }
-    std::uint64_t memory = 0;
-    for (const MemorySlot& slot : machine.slots) memory += slot.range.size;
-    out.push_back({{"name", printable(machine.name)},
-                   {"uuid", printable(machine.uuid)},
-                   {"pid", machine.pid},
-                   {"memory_bytes", memory},
-                   {"cpus", std::move(cpus)}});
-  }
-  return out;
-}
-
-json findings_json(LinuxGuest& guest, const Crash& crash, const std::vector<Stack>& stacks) {
-  json out = json::array();
-  for (unsigned cpu = 0; cpu < stacks.size(); ++cpu) {
-    const Registers* registers = guest.kernel().registers_of(cpu);
-    if (registers && !registers->knows(Reg::kRip)) {
-      out.push_back(finding_json("info", "registers-unknown",
-                                 "where CPU " + std::to_string(cpu) +
-                                     " was is not known: its rip was not captured (of a guest on "
-                                     "Intel, KVM has only what it has read itself)"));
-    } else if (!stacks[cpu].complete && !stacks[cpu].frames.empty()) {
-      out.push_back(finding_json(
-          "info", "stack-incomplete",
-          "the stack of CPU " + std::to_string(cpu) + " ends early: " + stacks[cpu].end_reason));
-    }
-  }
-  json waiting = json::array();
-  for (const Task& task : guest.tasks()) {
-    if (task.state == "D") waiting.push_back(std::to_string(task.pid) + " " + printable(task.comm));
-  }
-  if (!waiting.empty()) {
-    const std::string text = std::to_string(waiting.size()) + " tasks wait uninterruptibly";
-    out.push_back(finding_json("info", "uninterruptible-tasks", text, std::move(waiting)));
-  }
-  json tainted = json::array();
-  for (const LogRecord& record : guest.log()) {
-    if (record.text.find("Tainted: ") != std::string::npos) {
-      tainted.push_back(printable(record.text.substr(0, record.text.find('\n'))));
-      break;
-    }
-  }
-  if (!tainted.empty())
-    out.push_back(finding_json("info", "tainted", "the kernel was tainted", std::move(tainted)));
-  if (crash.kind == "none")
-    out.push_back(
-        finding_json("info", "no-crash", "nothing in the dump says that the guest crashed"));
-  return out;
-}
-
-std::vector<Stack> cpu_stacks(LinuxGuest& guest) {
-  const Kernel& kernel = guest.kernel();
-  std::vector<Stack> stacks;
-  for (unsigned cpu = 0; cpu < kernel.cpu_count(); ++cpu) {
-    // Possible CPUs that were never there have no registers and no task.
-    if (!kernel.registers_of(cpu) && cpu >= kernel.image().registers.size()) break;
-    stacks.push_back(guest.cpu_stack(cpu));
-  }
-  return stacks;
-}
-
-json cpus_json(LinuxGuest& guest, const std::vector<Stack>& stacks) {
-  json out = json::array();
-  for (unsigned cpu = 0; cpu < stacks.size(); ++cpu)
-    out.push_back(cpu_json(guest, cpu, stacks[cpu]));
-  return out;
+void append(std::vector<Finding>& to, std::vector<Finding> findings) {
+  to.insert(to.end(), std::make_move_iterator(findings.begin()),
+            std::make_move_iterator(findings.end()));
 }
 
 }  // namespace
 
-json cpus_json(LinuxGuest& guest) { return cpus_json(guest, cpu_stacks(guest)); }
+void LinuxGuest::add_frame(const Frame& frame, std::vector<FrameReport>& out) const {
+  const auto symbol = symbolizer_->at(frame.lookup);
+  FrameReport entry;
+  entry.address = frame.address.value;
+  entry.reliable = frame.reliable;
+  if (symbol && !symbol->name.empty()) {
+    entry.symbol = printable(symbol->name);
+    entry.offset = symbol->offset + (frame.address - frame.lookup);
+  }
+  if (symbol && !symbol->module.empty()) entry.module = printable(symbol->module);
+  std::vector<SourceFrame> sources;
+  if (lines_ && symbol) sources = lines_->at(frame.lookup, symbolizer_->module_of(frame.lookup));
+  for (const SourceFrame& source : sources) {
+    if (source.inlined) {
+      FrameReport& inlined = out.emplace_back();
+      inlined.address = entry.address;
+      inlined.reliable = entry.reliable;
+      inlined.module = entry.module;
+      inlined.symbol = printable(source.function);
+      inlined.file = printable(source.file);
+      inlined.line = source.line;
+      inlined.inlined = true;
+    } else {
+      entry.file = printable(source.file);
+      entry.line = source.line;
+    }
+  }
+  out.push_back(std::move(entry));
+}
 
-json tasks_json(LinuxGuest& guest, std::optional<std::int64_t> only_pid) {
-  json out = json::array();
-  for (const Task& task : guest.tasks()) {
+std::vector<FrameReport> LinuxGuest::frames(const Stack& stack) const {
+  std::vector<FrameReport> out;
+  for (const Frame& frame : stack.frames) add_frame(frame, out);
+  return out;
+}
+
+std::vector<CpuReport> LinuxGuest::cpus() { return cpu_reports(cpu_stacks()); }
+
+std::vector<CpuReport> LinuxGuest::cpu_reports(const std::vector<Stack>& stacks) const {
+  std::vector<CpuReport> out;
+  for (unsigned number = 0; number < stacks.size(); ++number) {
+    CpuReport& cpu = out.emplace_back();
+    cpu.id = number;
+    const auto at = current_task(*kernel_, number);
+    const auto task = at ? read_task(*kernel_, *at) : Result<Task>(at.error());
+    if (task) cpu.task = RunningTask{task->pid, printable(task->comm)};
+    cpu.stack = frames(stacks[number]);
+    const Registers* registers = kernel_->registers_of(number);
+    if (!registers) continue;
+    cpu.registers = register_values(*registers);
+    if (!registers->knows(Reg::kRip)) continue;
+    const VirtAddr rip{(*registers)[Reg::kRip]};
+    const auto symbol = symbolizer_->at(rip);
+    const auto read_bytes = [this](VirtAddr from, std::size_t size) {
+      return kernel_->memory().read_bytes(from, size);
+    };
+    cpu.code = code_around(read_bytes, rip, symbol ? symbol->offset : 0);
+  }
+  return out;
+}
+
+std::vector<TaskReport> LinuxGuest::tasks(std::optional<std::int64_t> only_pid) {
+  std::vector<TaskReport> out;
+  for (const Task& task : task_list()) {
     if (out.size() == kMaxReportedTasks) break;
     if (only_pid && task.pid != *only_pid) continue;
-    out.push_back({{"pid", task.pid},
-                   {"tgid", task.tgid},
-                   {"comm", printable(task.comm)},
-                   {"state", task.state},
-                   {"cpu", task.cpu ? json(*task.cpu) : json()},
-                   {"stack", guest.stack_json(guest.task_stack(task))}});
+    out.push_back({task.pid, task.tgid, printable(task.comm), task.state, task.cpu,
+                   frames(task_stack(task))});
   }
   return out;
 }
 
-json modules_json(LinuxGuest& guest) {
-  json out = json::array();
-  for (const Module& module : guest.modules()) {
-    out.push_back({{"name", printable(module.name)},
-                   {"base", hex(module.base().value)},
-                   {"size", module.size()},
-                   {"build_id", module.build_id}});
+std::vector<ModuleReport> LinuxGuest::modules() {
+  std::vector<ModuleReport> out;
+  for (const Module& module : modules_) {
+    ModuleReport& report = out.emplace_back();
+    report.name = printable(module.name);
+    report.base = module.base().value;
+    report.size = module.size();
+    report.build_id = module.build_id;
   }
   return out;
 }
 
-json log_json(LinuxGuest& guest) {
-  json out = json::array();
-  for (const LogRecord& record : guest.log()) {
-    out.push_back({{"time", seconds(record.time_ns)},
-                   {"level", record.level},
-                   {"text", printable(record.text, true)}});
+Result<std::vector<LogLine>> LinuxGuest::log() {
+  std::vector<LogLine> out;
+  for (const LogRecord& record : log_records())
+    out.push_back({seconds(record.time_ns), record.level, printable(record.text, true)});
+  return out;
+}
+
+std::vector<VmReport> LinuxGuest::vm_reports() {
+  std::vector<VmReport> out;
+  for (const VirtualMachine& machine : virtual_machines()) {
+    VmReport& vm = out.emplace_back();
+    vm.name = printable(machine.name);
+    vm.uuid = printable(machine.uuid);
+    vm.pid = machine.pid;
+    for (const MemorySlot& slot : machine.slots) vm.memory_bytes += slot.range.size;
+    for (const VirtualCpu& cpu : machine.cpus) {
+      vm.cpus.push_back(
+          {cpu.id, cpu.pid, cpu.host_cpu, cpu.in_guest, register_values(cpu.registers)});
+    }
   }
   return out;
 }
 
-void report_linux(LinuxGuest& guest, const std::optional<ToldPanic>& told, json& partition) {
-  const Kernel& kernel = guest.kernel();
-  const VmcoreInfo& info = kernel.info();
-  json os{{"family", "linux"},
-          {"release", printable(info.release())},
-          {"build_id", printable(info.build_id())}};
-  if (const auto offset = info.kaslr_offset()) os["kaslr_offset"] = hex(*offset);
-  else os["kaslr_offset"] = nullptr;
-  partition["os"] = std::move(os);
+OsReport LinuxGuest::os_report() const {
+  const VmcoreInfo& info = kernel_->info();
+  return {OsFamily::kLinux, printable(info.release()), printable(info.build_id()),
+          info.kaslr_offset()};
+}
 
-  Crash crash = find_crash(kernel, guest.log());
-  if (told && crash.kind == "none") {
+CrashReport LinuxGuest::crash_report(const std::optional<ReportedPanic>& panic,
+                                     const std::vector<Stack>& stacks) {
+  Crash crash = find_crash(*kernel_, log_records());
+  if (panic && crash.kind == "none") {
     crash.kind = "panic";
-    crash.reason = told->reason;
+    crash.reason = panic->reason;
   }
-  if (told && !crash.cpu && crash.kind == "panic") crash.cpu = told->cpu;
-  const std::vector<Stack> stacks = cpu_stacks(guest);
-  std::vector<std::string> frames;
+  if (panic && !crash.cpu && crash.kind == "panic") crash.cpu = panic->cpu;
+  CrashReport out;
   if (crash.cpu && *crash.cpu < stacks.size())
-    frames = bucket_frames(stacks[*crash.cpu], guest.symbolizer());
-  for (std::string& frame : frames) frame = printable(frame);
-  partition["crash"] = {{"kind", crash.kind},
-                        {"reason", printable(crash.reason)},
-                        {"bucket", crash.kind == "none" ? "" : bucket_name(crash, frames)},
-                        {"bucket_frames", frames},
-                        {"cpu", crash.cpu ? json(*crash.cpu) : json()},
-                        {"time", crash.time_ns ? json(seconds(*crash.time_ns)) : json()}};
-  partition["cpus"] = cpus_json(guest, stacks);
-  if (const auto& machines = guest.virtual_machines(); !machines.empty())
-    partition["vms"] = vms_json(machines);
-  partition["tasks"] = tasks_json(guest);
-  partition["modules"] = modules_json(guest);
-  partition["log"] = log_json(guest);
-  for (json& found : findings_json(guest, crash, stacks))
-    partition["findings"].push_back(std::move(found));
-  for (const std::string& problem : guest.problems()) {
-    partition["findings"].push_back(finding_json("warning", "damage", problem));
-  }
+    out.bucket_frames = bucket_frames(stacks[*crash.cpu], *symbolizer_);
+  for (std::string& frame : out.bucket_frames) frame = printable(frame);
+  out.kind = crash.kind;
+  out.reason = printable(crash.reason);
+  if (crash.kind != "none") out.bucket = bucket_name(crash, out.bucket_frames);
+  out.cpu = crash.cpu;
+  if (crash.time_ns) out.time = seconds(*crash.time_ns);
+  return out;
+}
+
+void LinuxGuest::report(const std::optional<ReportedPanic>& panic, PartitionReport& partition) {
+  const std::vector<Stack> stacks = cpu_stacks();
+  partition.os = os_report();
+  partition.crash = crash_report(panic, stacks);
+  partition.cpus = cpu_reports(stacks);
+  partition.vms = vm_reports();
+  partition.tasks = tasks(std::nullopt);
+  partition.modules = modules();
+  if (auto lines = log()) partition.log = std::move(*lines);
+
+  append(partition.findings, stack_findings(*kernel_, stacks));
+  append(partition.findings, task_findings(task_list()));
+  append(partition.findings, log_findings(log_records()));
+  if (partition.crash.kind == "none")
+    partition.findings.push_back(
+        finding(Severity::kInfo, "no-crash", "nothing in the dump says that the guest crashed"));
+  for (const std::string& problem : problems_)
+    partition.findings.push_back(finding(Severity::kWarning, "damage", problem));
 }
 
 }  // namespace hvd

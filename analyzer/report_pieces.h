@@ -3,9 +3,10 @@
 
 #include <ctime>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
+#include "analyzer/report.h"
 #include "base/address.h"
 #include "base/arm64_registers.h"
 #include "base/bytes.h"
@@ -14,15 +15,11 @@
 
 namespace hvd {
 
-/// An entry of a partition's findings.
-nlohmann::json finding_json(const char* severity, const char* rule, const std::string& text,
-                            nlohmann::json evidence = nlohmann::json::array());
-
 /// "2021-02-21T01:38:22Z"; empty for a time that no calendar has.
 std::string utc(std::time_t seconds);
 
-nlohmann::json registers_json(const Registers& registers);
-nlohmann::json registers_json(const Arm64Registers& registers);
+RegisterValues register_values(const Registers& registers);
+RegisterValues register_values(const Arm64Registers& registers);
 
 /// Reads guest memory, all or nothing.
 using ReadMemory = std::function<Result<Bytes>(VirtAddr at, std::size_t size)>;
@@ -30,6 +27,6 @@ using ReadMemory = std::function<Result<Bytes>(VirtAddr at, std::size_t size)>;
 /// Instructions around `rip`. Their lengths vary, so only from the beginning of the function, which
 /// is `into` bytes before, is it certain where those before `rip` begin; where no function is known
 /// (0), they are not shown.
-nlohmann::json code_json(const ReadMemory& read, VirtAddr rip, std::uint64_t into);
+std::vector<CodeLine> code_around(const ReadMemory& read, VirtAddr rip, std::uint64_t into);
 
 }  // namespace hvd

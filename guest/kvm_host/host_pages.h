@@ -50,9 +50,6 @@ std::string_view name_of(HostKind kind);
 /// One line on what the kind is and why it is kept or left out.
 std::string_view meaning_of(HostKind kind);
 inline bool is_kept(HostKind kind) { return kind <= HostKind::kAddressesOnly; }
-inline bool is_redacted(HostKind kind) {
-  return kind >= HostKind::kTasks && kind <= HostKind::kAddressesOnly;
-}
 
 enum class HostDetail {
   kSecure,  // what is on the allow-list

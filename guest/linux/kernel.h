@@ -23,12 +23,8 @@ class Kernel {
 
   const Image& image() const { return image_; }
   const VmcoreInfo& info() const { return found_.info; }
-  /// VMCOREINFO as the kernel wrote it.
-  const std::string& info_text() const { return found_.text; }
-  /// The same as a note, as dumps carry it.
+  /// VMCOREINFO as a note, as dumps carry it.
   Note info_note() const;
-  /// Where VMCOREINFO was found.
-  const std::string& info_source() const { return found_.where; }
   const VirtualMemory& memory() const { return memory_; }
   const Kallsyms& symbols() const { return symbols_; }
   /// Null when the kernel has no BTF: then only what needs no types can be told.

@@ -1,0 +1,37 @@
+// What the capturing agent wrote down beside the memory, out of its JSON (Image::facts and the
+// dump's agent). A dump is hostile: what has an unexpected shape counts as not said.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "analyzer/report.h"
+#include "guest/kvm_host/virtual_machines.h"
+
+namespace hvd {
+
+/// What a guest reported to its hypervisor when it panicked (pvpanic, Hyper-V's crash registers);
+/// known whatever its memory looks like.
+struct ReportedPanic {
+  std::string reason = "the guest told the hypervisor that it panicked";
+  std::optional<unsigned> cpu;        // the one that reported it
+  std::vector<std::string> evidence;  // the reports, printable
+};
+
+std::optional<ReportedPanic> reported_panic(const std::string& facts);
+
+AgentReport agent_report(const std::string& agent);
+
+/// Of a VMM process: the facts that the schema's member `hypervisor` shows.
+std::optional<JsonObject> vmm_facts(const std::string& facts);
+
+/// Gives names and UUIDs to the machines that have none, by the pids of their VMMs. A hypervisor
+/// image lacks the VMMs' command lines, which are the tenants'; the agent that split it wrote down
+/// who they were.
+void name_machines(const std::string& facts, std::vector<linux_guest::VirtualMachine>& machines);
+
+/// The facts of a VM that was found in its host's memory.
+std::string vm_facts(const linux_guest::VirtualMachine& machine);
+
+}  // namespace hvd
