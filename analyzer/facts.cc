@@ -17,19 +17,14 @@ std::string text_of(const json& object, const char* key) {
 
 }  // namespace
 
-std::optional<ReportedPanic> reported_panic(const std::string& facts) {
-  const json object = parsed(facts);
-  if (!object.is_object()) return std::nullopt;
-  const json reports = object.value("panic", json::array());
-  if (object.value("run_state", json()) != "guest-panicked" && reports.empty()) return std::nullopt;
+std::optional<ReportedPanic> reported_panic(const Facts& facts) {
+  if (facts.run_state != "guest-panicked" && facts.panic.empty()) return std::nullopt;
   ReportedPanic panic;
-  if (!reports.is_array()) return panic;
-  for (const json& report : reports) {
-    if (!report.is_object()) continue;
-    const json cpu = report.value("cpu", json()), details = report.value("information", json());
+  for (const PanicReport& report : facts.panic) {
+    const std::string cpu = report.cpu ? std::to_string(*report.cpu) : "null";
     panic.evidence.push_back(
-        printable("CPU " + cpu.dump() + (details.is_null() ? "" : ": " + details.dump())));
-    if (!panic.cpu && cpu.is_number_unsigned()) panic.cpu = cpu.get<unsigned>();
+        printable("CPU " + cpu + (report.information.empty() ? "" : ": " + report.information)));
+    if (!panic.cpu && report.cpu) panic.cpu = static_cast<unsigned>(*report.cpu);
   }
   return panic;
 }
@@ -40,33 +35,29 @@ AgentReport agent_report(const std::string& agent) {
   return {printable(text_of(object, "agent")), printable(text_of(object, "host")), {agent}};
 }
 
-std::optional<JsonObject> vmm_facts(const std::string& facts) {
-  const json object = parsed(facts);
-  if (!object.is_object()) return std::nullopt;
-  json shown = json::object();
-  for (const char* key : {"host_kernel", "qemu_version", "build_id", "run_state", "command_line",
-                          "threads", "level"}) {
-    if (object.contains(key)) shown[key] = object[key];
-  }
-  return JsonObject{shown.dump()};
+JsonObject vmm_facts(const Facts& facts) {
+  Facts shown;
+  shown.host_kernel = facts.host_kernel;
+  shown.qemu_version = facts.qemu_version;
+  shown.build_id = facts.build_id;
+  shown.run_state = facts.run_state;
+  shown.command_line = facts.command_line;
+  shown.threads = facts.threads;
+  shown.level = facts.level;
+  json object = parsed(to_json(shown));
+  object.erase("address_space");
+  object.erase("ranges");
+  return {to_text(object)};
 }
 
-void name_machines(const std::string& facts, std::vector<linux_guest::VirtualMachine>& machines) {
-  const json object = parsed(facts);
-  const json known = object.is_object() ? object.value("vms", json()) : json();
-  for (const json& vm : known.is_array() ? known : json::array()) {
+void name_machines(const Facts& facts, std::vector<linux_guest::VirtualMachine>& machines) {
+  for (const VmFact& vm : facts.vms) {
     for (linux_guest::VirtualMachine& machine : machines) {
-      if (!vm.is_object() || !machine.name.empty() || vm.value("pid", json()) != machine.pid)
-        continue;
-      const json name = vm.value("name", json()), uuid = vm.value("uuid", json());
-      if (name.is_string()) machine.name = name.get<std::string>();
-      if (uuid.is_string()) machine.uuid = uuid.get<std::string>();
+      if (!machine.name.empty() || vm.pid != machine.pid) continue;
+      machine.name = vm.name;
+      machine.uuid = vm.uuid;
     }
   }
-}
-
-std::string vm_facts(const linux_guest::VirtualMachine& machine) {
-  return json{{"uuid", machine.uuid}}.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 }  // namespace hvd

@@ -1,5 +1,4 @@
-// What the capturing agent wrote down beside the memory, out of its JSON (Image::facts and the
-// dump's agent). A dump is hostile: what has an unexpected shape counts as not said.
+// What the capturing agent wrote down beside the memory, as a report shows it.
 #pragma once
 
 #include <optional>
@@ -19,19 +18,16 @@ struct ReportedPanic {
   std::vector<std::string> evidence;  // the reports, printable
 };
 
-std::optional<ReportedPanic> reported_panic(const std::string& facts);
+std::optional<ReportedPanic> reported_panic(const Facts& facts);
 
 AgentReport agent_report(const std::string& agent);
 
 /// Of a VMM process: the facts that the schema's member `hypervisor` shows.
-std::optional<JsonObject> vmm_facts(const std::string& facts);
+JsonObject vmm_facts(const Facts& facts);
 
 /// Gives names and UUIDs to the machines that have none, by the pids of their VMMs. A hypervisor
 /// image lacks the VMMs' command lines, which are the tenants'; the agent that split it wrote down
 /// who they were.
-void name_machines(const std::string& facts, std::vector<linux_guest::VirtualMachine>& machines);
-
-/// The facts of a VM that was found in its host's memory.
-std::string vm_facts(const linux_guest::VirtualMachine& machine);
+void name_machines(const Facts& facts, std::vector<linux_guest::VirtualMachine>& machines);
 
 }  // namespace hvd

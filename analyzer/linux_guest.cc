@@ -60,7 +60,7 @@ std::vector<Image> LinuxGuest::vm_images() {
     image.name = machine.name.empty() ? "pid-" + std::to_string(machine.pid) : machine.name;
     image.memory = SlotMemory::open(*kernel_, machine, image.problems);
     for (const VirtualCpu& cpu : machine.cpus) image.registers.push_back(cpu.registers);
-    image.facts = vm_facts(machine);
+    image.facts.uuid = machine.uuid;
     images.push_back(std::move(image));
   }
   return images;

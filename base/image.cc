@@ -1,7 +1,5 @@
 #include "base/image.h"
 
-#include "base/json.h"
-
 namespace hvd {
 
 const Bytes* note_of(const Image& image, std::string_view owner) {
@@ -10,9 +8,6 @@ const Bytes* note_of(const Image& image, std::string_view owner) {
   return nullptr;
 }
 
-bool is_process(const Image& image) {
-  const auto facts = parse_json_object(as_bytes(image.facts));
-  return facts.is_object() && facts.value("address_space", nlohmann::json()) == "process";
-}
+bool is_process(const Image& image) { return image.facts.address_space == AddressKind::kProcess; }
 
 }  // namespace hvd

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/facts.h"
 #include "base/partition.h"
 #include "base/physical_memory.h"
 #include "base/registers.h"
@@ -21,7 +22,7 @@ struct Image {
   std::shared_ptr<const PhysicalMemory> memory;  // null when there is none to see
   std::vector<Registers> registers;              // one per vCPU (per thread in a process partition)
   std::vector<Note> notes;
-  std::string facts;  // a JSON object of what the agent knew (uuid, machine, panic information)
+  Facts facts;                        // what the agent knew of it
   std::vector<std::string> problems;  // damage met while opening
 };
 

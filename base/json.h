@@ -23,4 +23,10 @@ inline nlohmann::json parse_json_object(ByteView bytes) {
   return value;
 }
 
+/// On one line. Names and sentences out of a dump are bytes, not always UTF-8: what is not becomes
+/// U+FFFD.
+inline std::string to_text(const nlohmann::json& value) {
+  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 }  // namespace hvd

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <mutex>
-#include <nlohmann/json.hpp>
 
 #include "capture/cached_memory.h"
 #include "capture/triage_reads.h"
@@ -41,9 +40,9 @@ const char* name_of(GuestLevel level) {
 
 }  // namespace
 
-void tell_left_out(nlohmann::json& facts, const GuestPages& pages, const PartitionPolicy& policy) {
-  facts["level"] = name_of(pages.level());
-  if (!policy.restricted.empty()) facts["restricted"] = restricted_json(policy.restricted);
+void add_excluded(Facts& facts, const GuestPages& pages, const PartitionPolicy& policy) {
+  facts.level = name_of(pages.level());
+  facts.restricted = restricted_facts(policy.restricted);
 }
 
 std::optional<std::string> GuestPages::shortfall(GuestLevel wanted) const {

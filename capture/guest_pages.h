@@ -3,10 +3,10 @@
 #pragma once
 
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <unordered_set>
 
+#include "base/facts.h"
 #include "base/image.h"
 #include "capture/policy.h"
 #include "formats/hvd/memory_writer.h"
@@ -46,7 +46,7 @@ class GuestPages {
   std::unordered_set<std::uint64_t> triage_pages_;  // by number, for kMini
 };
 
-/// Adds to a partition's facts what was left out of it by policy.
-void tell_left_out(nlohmann::json& facts, const GuestPages& pages, const PartitionPolicy& policy);
+/// Adds to a partition's facts what the policy excluded from it.
+void add_excluded(Facts& facts, const GuestPages& pages, const PartitionPolicy& policy);
 
 }  // namespace hvd

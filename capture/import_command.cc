@@ -1,10 +1,8 @@
 #include "capture/import_command.h"
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "base/byte_source.h"
-#include "base/json.h"
 #include "base/text.h"
 #include "capture/guest_pages.h"
 #include "capture/session.h"
@@ -14,8 +12,6 @@
 
 namespace hvd {
 namespace {
-
-using nlohmann::json;
 
 // What is to be imported, and what it reads from.
 struct Imported {
@@ -33,7 +29,6 @@ Result<Imported> open_file(const std::string& path) {
     std::fprintf(stderr, "%s: no dump that is known; taken for raw memory\n",
                  printable(path).c_str());
     out.kind = "raw memory";
-    out.image.facts = "{}";
     out.image.memory = memory_of_file(source);
     return out;
   }
@@ -61,11 +56,8 @@ CommandOutcome run_import(const ImportOptions& options) {
                  "--name " + options.name + ": the name has a meaning of its own"};
   Policy whole = HVD_TRY(build_policy(options));
   Imported imported = HVD_TRY(open_file(options.file));
-  json facts = parse_json_object(as_bytes(imported.image.facts));
-  if (!facts.is_object()) facts = json::object();
-  const json uuid = facts.value("uuid", json());
-  const PartitionPolicy policy =
-      whole.for_guest(options.name, uuid.is_string() ? uuid.get<std::string>() : std::string());
+  Facts facts = imported.image.facts;
+  const PartitionPolicy policy = whole.for_guest(options.name, facts.uuid);
   const auto session = HVD_TRY(CaptureSession::open(options, std::move(whole), "import"));
   const auto not_written = [&](PartitionState state, const std::string& reason) -> CommandOutcome {
     HVD_TRY(session->not_written(options.name, Role::kGuest, state, reason));
@@ -79,18 +71,15 @@ CommandOutcome run_import(const ImportOptions& options) {
   const auto pages = GuestPages::open(allowed, image.registers, image.notes, policy.level, true);
   std::vector<std::string> problems = image.problems;
   if (const auto short_of = pages->shortfall(policy.level)) problems.push_back(*short_of);
-  if (!facts.contains("address_space")) facts["address_space"] = "physical";
-  facts["imported"] = {{"file", options.file.substr(options.file.rfind('/') + 1)},
-                       {"kind", imported.kind}};
-  facts["ranges"] = json::array();
-  for (const PhysRange& range : allowed.ranges())
-    facts["ranges"].push_back({range.begin.value, range.size, "ram"});
-  tell_left_out(facts, *pages, policy);
+  facts.imported = ImportedFact{options.file.substr(options.file.rfind('/') + 1), imported.kind};
+  facts.ranges.clear();
+  for (const PhysRange& range : allowed.ranges()) facts.ranges.push_back({range, "ram", {}});
+  add_excluded(facts, *pages, policy);
 
   auto partition = session->begin(options.name, Role::kGuest, policy);
   if (!partition) return not_written(PartitionState::kFailed, partition.error().message);
   const auto write = [&]() -> Result<format::MemoryTotals> {
-    HVD_TRY((*partition)->facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
+    HVD_TRY((*partition)->facts(facts));
     for (const Note& note : image.notes) HVD_TRY((*partition)->note(note));
     if (const auto& note = pages->found_note()) HVD_TRY((*partition)->note(*note));
     for (const Registers& registers : image.registers) HVD_TRY((*partition)->registers(registers));

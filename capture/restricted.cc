@@ -2,20 +2,16 @@
 
 #include <algorithm>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 #include "base/text.h"
 
 namespace hvd {
 
-nlohmann::json restricted_json(const std::vector<RestrictedRange>& ranges) {
+std::vector<RestrictedFact> restricted_facts(const std::vector<RestrictedRange>& ranges) {
   constexpr const char* kActions[] = {"skip", "substitute", "scrub"};
-  nlohmann::json out = nlohmann::json::array();
-  for (const RestrictedRange& range : ranges) {
-    out.push_back({{"begin", range.range.begin.value},
-                   {"size", range.range.size},
-                   {"action", kActions[static_cast<std::size_t>(range.action)]}});
-  }
+  std::vector<RestrictedFact> out;
+  for (const RestrictedRange& range : ranges)
+    out.push_back({range.range, kActions[static_cast<std::size_t>(range.action)]});
   return out;
 }
 

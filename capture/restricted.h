@@ -2,9 +2,9 @@
 #pragma once
 
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <vector>
 
+#include "base/facts.h"
 #include "base/physical_memory.h"
 
 namespace hvd {
@@ -37,7 +37,7 @@ void fill(PhysAddr at, MutableBytes out, RestrictedAction action);
 bool replace(const Replacement& with, PhysAddr at, Absence reason, MutableBytes out);
 
 /// For a partition's facts: what was restricted and what happened to it.
-nlohmann::json restricted_json(const std::vector<RestrictedRange>& ranges);
+std::vector<RestrictedFact> restricted_facts(const std::vector<RestrictedRange>& ranges);
 
 /// `memory` without the bytes of `ranges`, which are never read: whoever looks at it, for whatever
 /// partition, meets the action instead. Of ranges that overlap the first counts. `memory` must

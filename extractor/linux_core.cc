@@ -142,8 +142,8 @@ GuestCore plan_process_core(const Image& image) {
   for (const Note& note : image.notes) core.plan.notes.push_back(note);
   // What the agent knew (versions, command line, device tree) goes along; debuggers skip a note
   // they do not know.
-  const ByteView facts = as_bytes(image.facts);
-  core.plan.notes.push_back({"HVDUMP", 1, Bytes(facts.begin(), facts.end())});
+  const std::string facts = to_json(image.facts);
+  core.plan.notes.push_back({"HVDUMP", 1, Bytes(as_bytes(facts).begin(), as_bytes(facts).end())});
   return core;
 }
 

@@ -2,15 +2,10 @@
 
 #include <algorithm>
 
-#include "base/json.h"
 #include "formats/windows_dump/reader.h"
 
 namespace hvd {
 namespace {
-
-using nlohmann::json;
-
-constexpr const char* kFile = "file";
 
 class FileMemory final : public PhysicalMemory {
  public:
@@ -55,36 +50,33 @@ class PartitionFile final : public ByteSource {
   const std::uint64_t size_;
 };
 
-json facts_of(const Image& image) { return parse_json_object(as_bytes(image.facts)); }
-
-bool space_is(const Image& image, const char* what) {
-  const json facts = facts_of(image);
-  return facts.is_object() && facts.value("address_space", json()) == what;
-}
-
 }  // namespace
 
-bool by_virtual_address(const Image& image) { return space_is(image, "virtual"); }
+bool by_virtual_address(const Image& image) {
+  return image.facts.address_space == AddressKind::kVirtual;
+}
 
 std::shared_ptr<const PhysicalMemory> memory_of_file(std::shared_ptr<const ByteSource> source) {
   return std::make_shared<FileMemory>(std::move(source));
 }
 
-std::string file_facts(std::uint64_t bytes) {
-  return json{{"address_space", kFile}, {"file_bytes", bytes}}.dump();
+Facts file_facts(std::uint64_t bytes) {
+  Facts facts;
+  facts.address_space = AddressKind::kFile;
+  facts.file_bytes = bytes;
+  return facts;
 }
 
 Image opened_file(Image image) {
-  if (!image.memory || !space_is(image, kFile)) return image;
-  const json size = facts_of(image).value("file_bytes", json());
+  if (!image.memory || image.facts.address_space != AddressKind::kFile) return image;
+  const std::optional<std::uint64_t> size = image.facts.file_bytes;
   const auto& ranges = image.memory->ranges();
-  if (!size.is_number_unsigned() || ranges.empty() ||
-      size.get<std::uint64_t>() > ranges.front().size) {
+  if (!size || ranges.empty() || *size > ranges.front().size) {
     image.problems.emplace_back("the partition holds a file whose size is not known");
     return image;
   }
-  auto opened = windows::open_windows_dump(
-      std::make_shared<PartitionFile>(image.memory, size.get<std::uint64_t>()), image.name);
+  auto opened =
+      windows::open_windows_dump(std::make_shared<PartitionFile>(image.memory, *size), image.name);
   if (!opened) {
     image.problems.push_back("the file in it cannot be read: " + opened.error().message);
     return image;

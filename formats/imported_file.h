@@ -17,7 +17,7 @@ bool by_virtual_address(const Image& image);
 std::shared_ptr<const PhysicalMemory> memory_of_file(std::shared_ptr<const ByteSource> source);
 
 /// The facts of a partition that holds a file of so many bytes.
-std::string file_facts(std::uint64_t bytes);
+Facts file_facts(std::uint64_t bytes);
 
 /// What is in the file, when the partition holds one; `image` itself when not. Name, role and state
 /// stay the partition's. What cannot be opened goes to Image::problems.

@@ -134,20 +134,16 @@ class HostFilter {
   mutable LruCache<std::uint64_t, std::vector<HostKind>> windows_;
 };
 
-std::string facts_of(const Host& host, const Policy& policy) {
-  json ranges = json::array(), vms = json::array();
+Facts facts_of(const Host& host, const Policy& policy) {
+  Facts facts;
   for (const PhysRange& range : host.kernel.image().memory->ranges())
-    ranges.push_back({range.begin.value, range.size, "ram"});
+    facts.ranges.push_back({range, "ram", {}});
   for (const VirtualMachine& machine : host.machines)
-    vms.push_back({{"name", machine.name}, {"uuid", machine.uuid}, {"pid", machine.pid}});
-  const json facts{
-      {"address_space", "physical"},
-      {"level", policy.hypervisor_level() == HypervisorLevel::kFull ? "full" : "secure"},
-      {"restricted", restricted_json(policy.restricted())},
-      {"host_kernel", host.kernel.info().release()},
-      {"vms", std::move(vms)},
-      {"ranges", std::move(ranges)}};
-  return facts.dump(-1, ' ', false, json::error_handler_t::replace);
+    facts.vms.push_back({machine.name, machine.uuid, machine.pid});
+  facts.level = policy.hypervisor_level() == HypervisorLevel::kFull ? "full" : "secure";
+  facts.restricted = restricted_facts(policy.restricted());
+  facts.host_kernel = host.kernel.info().release();
+  return facts;
 }
 
 }  // namespace

@@ -1,13 +1,10 @@
 #include "capture/host/host_user.h"
 
-#include <nlohmann/json.hpp>
-
 #include "guest/kvm_host/process_pages.h"
 
 namespace hvd {
 
 using linux_guest::HostFiles;
-using nlohmann::json;
 
 Result<void> write_host_user(CaptureSession& session, const linux_guest::Host& host) {
   PartitionPolicy policy;
@@ -20,15 +17,14 @@ Result<void> write_host_user(CaptureSession& session, const linux_guest::Host& h
       host, session.policy().all_page_cache() ? HostFiles::kAll : HostFiles::kOfProcesses);
   if (!pages) return refuse("whose pages are whose cannot be told: " + pages.error().message);
   const PhysicalMemory& memory = *host.kernel.image().memory;
-  json ranges = json::array();
-  for (const PhysRange& range : memory.ranges())
-    ranges.push_back({range.begin.value, range.size, "ram"});
-  const json facts{{"address_space", "physical"}, {"contents", kHostUserName}, {"ranges", ranges}};
+  Facts facts;
+  facts.contents = kHostUserName;
+  for (const PhysRange& range : memory.ranges()) facts.ranges.push_back({range, "ram", {}});
 
   auto partition = session.begin(kHostUserName, Role::kHypervisor, policy);
   if (!partition) return refuse(partition.error().message);
   const auto write = [&]() -> Result<format::MemoryTotals> {
-    HVD_TRY((*partition)->facts(facts.dump()));
+    HVD_TRY((*partition)->facts(facts));
     Progress progress("Capturing the host's processes", total_size(memory.ranges()));
     format::MemoryOptions options = session.memory_options();
     options.mark = [&pages](std::uint64_t first, std::size_t count) {

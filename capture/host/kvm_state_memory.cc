@@ -6,7 +6,6 @@
 namespace hvd {
 
 using namespace linux_guest;
-using nlohmann::json;
 
 namespace {
 
@@ -34,13 +33,11 @@ KvmStateMemory::KvmStateMemory(const Kernel& host, const PageStructs& pages,
         {PhysAddr{kKvmBase + i * kStride}, std::min(kStride, whole_pages(parts_[i].at.size))});
 }
 
-json KvmStateMemory::list() const {
-  json out = json::array();
+std::vector<KvmPart> KvmStateMemory::list() const {
+  std::vector<KvmPart> out;
   for (std::size_t i = 0; i < parts_.size(); ++i) {
-    out.push_back({{"type", static_cast<std::uint32_t>(parts_[i].what)},
-                   {"vcpu", parts_[i].cpu},
-                   {"address", ranges_[i].begin.value},
-                   {"size", std::min(parts_[i].at.size, ranges_[i].size)}});
+    out.push_back({static_cast<std::uint32_t>(parts_[i].what), parts_[i].cpu, ranges_[i].begin,
+                   std::min(parts_[i].at.size, ranges_[i].size)});
   }
   return out;
 }

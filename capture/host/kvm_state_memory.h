@@ -3,8 +3,8 @@
 #pragma once
 
 #include <mutex>
-#include <nlohmann/json.hpp>
 
+#include "base/facts.h"
 #include "capture/host/tenant.h"
 #include "guest/kvm_host/kvm_state.h"
 #include "guest/linux/page_structs.h"
@@ -27,7 +27,7 @@ class KvmStateMemory final : public PhysicalMemory {
   Extent extent_at(PhysAddr at) const override;
 
   /// Which part is where, for FACTS.
-  nlohmann::json list() const;
+  std::vector<KvmPart> list() const;
 
  private:
   struct Place {

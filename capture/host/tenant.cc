@@ -1,7 +1,6 @@
 #include "capture/host/tenant.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "base/shifted_memory.h"
 #include "base/text.h"
@@ -14,7 +13,6 @@ namespace hvd {
 namespace {
 
 using namespace linux_guest;
-using nlohmann::json;
 
 // Where a partition has a process's memory.
 std::vector<PhysRange> above_base(std::vector<PhysRange> ranges) {
@@ -49,30 +47,24 @@ std::vector<MemorySlot> private_memory(const ProcessMemory& vmm,
   return out;
 }
 
-json facts_of(const VirtualMachine& machine, const SlotMemory& ram, const SlotMemory& vmm,
-              const KvmStateMemory* kvm) {
-  json ranges = json::array(), threads = json::array();
-  for (const PhysRange& range : ram.ranges())
-    ranges.push_back({range.begin.value, range.size, "ram"});
+Facts facts_of(const VirtualMachine& machine, const SlotMemory& ram, const SlotMemory& vmm,
+               const KvmStateMemory* kvm) {
+  Facts facts;
+  facts.uuid = machine.uuid;
+  facts.encrypted = machine.encrypted;
+  for (const PhysRange& range : ram.ranges()) facts.ranges.push_back({range, "ram", {}});
   for (const PhysRange& range : above_base(vmm.ranges()))
-    ranges.push_back({range.begin.value, range.size, "vmm"});
-  for (const PhysRange& range : kvm ? kvm->ranges() : std::vector<PhysRange>())
-    ranges.push_back({range.begin.value, range.size, "kvm"});
-  for (const VirtualCpu& cpu : machine.cpus) {
-    json entry{{"vcpu", cpu.id}, {"tid", cpu.pid}, {"in_guest", cpu.in_guest}};
-    if (cpu.host_cpu) entry["host_cpu"] = *cpu.host_cpu;
-    threads.push_back(std::move(entry));
-  }
-  return {{"address_space", "physical"},
-          {"uuid", machine.uuid},
-          {"encrypted", machine.encrypted},
-          {"ranges", std::move(ranges)},
-          {"vmm",
-           {{"pid", machine.pid},
-            {"base", kVmmBase},
-            {"kvm", kvm ? kvm->list() : json::array()},
-            {"command_line", without_secrets(machine.command_line)},
-            {"vcpus", std::move(threads)}}}};
+    facts.ranges.push_back({range, "vmm", {}});
+  if (kvm)
+    for (const PhysRange& range : kvm->ranges()) facts.ranges.push_back({range, "kvm", {}});
+  facts.vmm.emplace();
+  facts.vmm->pid = machine.pid;
+  facts.vmm->base = kVmmBase;
+  if (kvm) facts.vmm->kvm = kvm->list();
+  facts.vmm->command_line = without_secrets(machine.command_line);
+  for (const VirtualCpu& cpu : machine.cpus)
+    facts.vmm->vcpus.push_back({cpu.id, cpu.pid, cpu.in_guest, cpu.host_cpu});
+  return facts;
 }
 
 }  // namespace
@@ -113,9 +105,9 @@ Result<void> write_tenant(CaptureSession& session, const Kernel& host, const Kvm
   // A recipient that nothing can be sealed to, or no randomness: it is not written at all.
   if (!partition) return not_written(PartitionState::kFailed, partition.error().message);
   const auto write = [&]() -> Result<format::MemoryTotals> {
-    json facts = facts_of(machine, *ram, own, kvms);
-    tell_left_out(facts, *pages, policy);
-    HVD_TRY((*partition)->facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
+    Facts facts = facts_of(machine, *ram, own, kvms);
+    add_excluded(facts, *pages, policy);
+    HVD_TRY((*partition)->facts(facts));
     if (const auto& note = pages->found_note()) HVD_TRY((*partition)->note(*note));
     for (const Registers& cpu : registers) HVD_TRY((*partition)->registers(cpu));
     std::vector<const PhysicalMemory*> beside{&moved};

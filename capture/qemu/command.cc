@@ -1,7 +1,6 @@
 #include "capture/qemu/command.h"
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 
@@ -16,7 +15,6 @@ namespace hvd {
 namespace {
 
 using format::PartitionWriter;
-using nlohmann::json;
 
 struct Named {
   std::string name;
@@ -35,9 +33,7 @@ class Capture {
     QemuGuest& guest = **connected;
     auto facts = guest.machine_facts();
     if (!facts) return not_written(vm.name, PartitionState::kFailed, facts.error().message);
-    const PartitionPolicy policy =
-        session_.policy().for_guest(vm.name, (*facts)["uuid"].get<std::string>());
-    (*facts)["address_space"] = "physical";
+    const PartitionPolicy policy = session_.policy().for_guest(vm.name, facts->uuid);
     if (policy.stateless) {
       HVD_TRY(not_written(vm.name, PartitionState::kStateless, policy.note));
       return hypervisor_only(vm.name, guest);
@@ -69,7 +65,7 @@ class Capture {
   }
 
   Result<void> whole_guest(const std::string& name, QemuGuest& guest, const PartitionPolicy& policy,
-                           json facts) {
+                           Facts facts) {
     // Everything that can fail without having stopped the guest comes before stopping it.
     auto hypervisor_facts = guest.hypervisor_facts();
     std::optional<GuestLayout> layout;
@@ -113,27 +109,24 @@ class Capture {
   }
 
   Result<void> write_guest(const std::string& name, PartitionWriter& partition,
-                           const PartitionPolicy& policy, json& facts, const GuestLayout& layout,
+                           const PartitionPolicy& policy, Facts& facts, const GuestLayout& layout,
                            const CpuState& cpus, const QemuMemory& memory) {
-    json ranges = json::array();
-    for (const PhysRange& range : memory.ranges())
-      ranges.push_back({range.begin.value, range.size, "ram"});
+    for (const PhysRange& range : memory.ranges()) facts.ranges.push_back({range, "ram", {}});
     for (const FlatRange& other : layout.other) {
-      ranges.push_back({other.range.begin.value, other.range.size,
-                        other.kind.starts_with("rom") ? "rom" : "device", other.region});
+      facts.ranges.push_back(
+          {other.range, other.kind.starts_with("rom") ? "rom" : "device", other.region});
     }
-    facts["ranges"] = std::move(ranges);
     // Classes are for the tenant, who may grant a part of the partition; they are sealed like all
     // else. Looking for the VMCOREINFO of a guest that does not say where it is would keep the
     // guest stopped for seconds, so that is done only when the level asks for it.
     const RestrictedMemory allowed(memory, policy.restricted);
     const auto pages = GuestPages::open(allowed, cpus.registers, cpus.notes, policy.level,
                                         policy.level != GuestLevel::kFull);
-    tell_left_out(facts, *pages, policy);
+    add_excluded(facts, *pages, policy);
     std::vector<std::string> problems;
     if (const auto short_of = pages->shortfall(policy.level)) problems.push_back(*short_of);
     const auto write = [&]() -> Result<format::MemoryTotals> {
-      HVD_TRY(partition.facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
+      HVD_TRY(partition.facts(facts));
       for (const Note& note : cpus.notes) HVD_TRY(partition.note(note));
       if (const auto& note = pages->found_note()) HVD_TRY(partition.note(*note));
       for (const Registers& registers : cpus.registers) HVD_TRY(partition.registers(registers));

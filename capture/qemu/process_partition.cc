@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 #include "base/byte_source.h"
 #include "base/byte_writer.h"
@@ -18,8 +17,6 @@
 
 namespace hvd {
 namespace {
-
-using nlohmann::json;
 
 constexpr std::size_t kMaxBuildIdSearch = 1u << 20;
 
@@ -148,19 +145,13 @@ class LiveProcessMemory final : public PhysicalMemory {
   const std::vector<PhysRange> ranges_;
 };
 
-json ranges_json(const std::vector<PhysRange>& ranges) {
-  json out = json::array();
-  for (const PhysRange& range : ranges) out.push_back({range.begin.value, range.size});
-  return out;
-}
-
 Result<void> write_common(const ProcessSnapshot& snapshot, const std::vector<PhysRange>& ranges,
                           const char* level, format::PartitionWriter& partition) {
-  json facts = json::parse(snapshot.facts);
-  facts["address_space"] = "process";
-  facts["level"] = level;
-  facts["ranges"] = ranges_json(ranges);
-  HVD_TRY(partition.facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
+  Facts facts = snapshot.facts;
+  facts.address_space = AddressKind::kProcess;
+  facts.level = level;
+  for (const PhysRange& range : ranges) facts.ranges.push_back({range, "ram", {}});
+  HVD_TRY(partition.facts(facts));
   HVD_TRY(partition.note({"CORE", elf::kNoteAuxv, snapshot.state.auxv}));
   HVD_TRY(partition.note(file_note(snapshot.state.mappings)));
   for (const ThreadState& thread : snapshot.state.threads)
@@ -182,20 +173,18 @@ Result<void> write_pages(const PhysicalMemory& memory, format::PartitionWriter& 
 
 }  // namespace
 
-Result<ProcessSnapshot> snapshot_process(int pid, HypervisorLevel level, json qemu_facts) {
+Result<ProcessSnapshot> snapshot_process(int pid, HypervisorLevel level, Facts qemu) {
   ProcessSnapshot snapshot;
   snapshot.state = HVD_TRY(read_process_state(
       pid, level == HypervisorLevel::kFull ? Values::kAll : Values::kPointersOnly));
   utsname host{};
   ::uname(&host);
-  qemu_facts["host_kernel"] = std::string(host.release) + " " + host.version;
-  qemu_facts["build_id"] = build_id(pid);
-  qemu_facts["command_line"] = command_line(pid);
-  json threads = json::array();
+  snapshot.facts = std::move(qemu);
+  snapshot.facts.host_kernel = std::string(host.release) + " " + host.version;
+  snapshot.facts.build_id = build_id(pid);
+  snapshot.facts.command_line = command_line(pid);
   for (const ThreadState& thread : snapshot.state.threads)
-    threads.push_back({{"tid", thread.tid}, {"name", thread.name}});
-  qemu_facts["threads"] = std::move(threads);
-  snapshot.facts = qemu_facts.dump(-1, ' ', false, json::error_handler_t::replace);
+    snapshot.facts.threads.push_back({thread.tid, thread.name});
   return snapshot;
 }
 

@@ -2,10 +2,10 @@
 // guest's bytes.
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
+#include "base/facts.h"
 #include "base/progress.h"
 #include "capture/policy.h"
 #include "capture/qemu/qemu_memory.h"
@@ -17,12 +17,12 @@ namespace hvd {
 /// Taken while the guest is stopped; written later.
 struct ProcessSnapshot {
   ProcessState state;
-  std::string facts;  // JSON
+  Facts facts;
 };
 
 /// Adds host and process facts (kernel release, build id, command line without secrets, threads) to
 /// QEMU's own.
-Result<ProcessSnapshot> snapshot_process(int pid, HypervisorLevel level, nlohmann::json qemu_facts);
+Result<ProcessSnapshot> snapshot_process(int pid, HypervisorLevel level, Facts qemu);
 
 /// Level secure: the snapshot. Nothing else of the process is read.
 Result<void> write_secure(const ProcessSnapshot& snapshot, format::PartitionWriter& partition,

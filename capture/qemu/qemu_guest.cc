@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/byte_source.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "formats/elf_core/notes.h"
 #include "formats/elf_core/reader.h"
@@ -65,40 +66,47 @@ Result<void> QemuGuest::resume() {
   return {};
 }
 
-Result<json> QemuGuest::machine_facts() {
-  json facts{{"run_state", run_state_}};
+Result<Facts> QemuGuest::machine_facts() {
+  Facts facts;
+  facts.run_state = run_state_;
   const json name = HVD_TRY(qmp_.execute("query-name"));
   const json uuid = HVD_TRY(qmp_.execute("query-uuid"));
   const json cpus = HVD_TRY(qmp_.execute("query-cpus-fast"));
-  facts["qemu_name"] = member(name, "name");
-  facts["uuid"] = member(uuid, "UUID");
-  facts["cpus"] = cpus.is_array() ? cpus.size() : 0;
-  facts["panic"] = HVD_TRY(panic_information(cpus));
+  facts.qemu_name = member(name, "name");
+  facts.uuid = member(uuid, "UUID");
+  facts.cpus = cpus.is_array() ? cpus.size() : 0;
+  facts.panic = panic_reports(cpus);
   return facts;
 }
 
 // The event that told of the panic went to whoever was connected then. What it said is kept by the
 // CPU that was running (QEMU target/i386/cpu.c, property "crash-information"): Hyper-V's five words
 // when the guest gave them, else an error that differs from that of a CPU which reported nothing.
-Result<json> QemuGuest::panic_information(const json& cpus) {
-  json reports = json::array();
+std::vector<PanicReport> QemuGuest::panic_reports(const json& cpus) {
+  std::vector<PanicReport> reports;
   if (!cpus.is_array()) return reports;
   for (std::size_t i = 0; i < std::min(cpus.size(), kMaxCpus); ++i) {
     const std::string path = member(cpus[i], "qom-path");
     if (path.empty()) continue;
-    auto told = qmp_.execute("qom-get", {{"path", path}, {"property", "crash-information"}});
+    const auto told = qmp_.execute("qom-get", {{"path", path}, {"property", "crash-information"}});
     const bool bare = !told && told.error().message.ends_with("No crash information");
     if (!told && !bare) continue;
-    reports.push_back({{"cpu", cpus[i].value("cpu-index", json())},
-                       {"information", told ? std::move(*told) : json()}});
+    PanicReport& report = reports.emplace_back();
+    const json index = cpus[i].value("cpu-index", json());
+    if (index.is_number_unsigned()) report.cpu = index.get<std::uint64_t>();
+    if (told) report.information = to_text(*told);
   }
   return reports;
 }
 
-Result<json> QemuGuest::hypervisor_facts() {
-  json facts{{"run_state", run_state_}, {"pid", pid_}};
-  facts["qemu_version"] = HVD_TRY(qmp_.execute("query-version"));
-  if (auto tree = qmp_.human("info qtree")) facts["device_tree"] = *tree;
+Result<Facts> QemuGuest::hypervisor_facts() {
+  Facts facts;
+  facts.run_state = run_state_;
+  facts.pid = pid_;
+  const json version = HVD_TRY(qmp_.execute("query-version"));
+  facts.qemu_version =
+      parse_facts(as_bytes(to_text({{"qemu_version", version}}))).value_or(Facts()).qemu_version;
+  if (auto tree = qmp_.human("info qtree")) facts.device_tree = *tree;
   return facts;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/facts.h"
 #include "base/partition.h"
 #include "base/registers.h"
 #include "capture/qemu/memory_tree.h"
@@ -42,11 +43,11 @@ class QemuGuest {
   /// "running", "paused", "guest-panicked" ... before stop().
   const std::string& run_state() const { return run_state_; }
 
-  /// Name, uuid, run state, number of CPUs, what the guest told of a panic: a JSON object about the
-  /// guest, for its own partition.
-  Result<nlohmann::json> machine_facts();
-  /// QEMU's own: version, device tree. A JSON object for the hypervisor partition.
-  Result<nlohmann::json> hypervisor_facts();
+  /// Name, uuid, run state, number of CPUs, what the guest reported of a panic: for its own
+  /// partition.
+  Result<Facts> machine_facts();
+  /// QEMU's own, for the hypervisor partition: process, version, device tree.
+  Result<Facts> hypervisor_facts();
 
   /// Requires a stopped guest, as the next two do.
   Result<GuestLayout> layout();
@@ -55,7 +56,7 @@ class QemuGuest {
  private:
   explicit QemuGuest(QmpClient client) : qmp_(std::move(client)) {}
   Result<std::vector<std::string>> memory_backends();
-  Result<nlohmann::json> panic_information(const nlohmann::json& cpus);
+  std::vector<PanicReport> panic_reports(const nlohmann::json& cpus);
   Result<std::uint64_t> host_address(PhysAddr at);
 
   QmpClient qmp_;

@@ -134,7 +134,6 @@ Result<Image> open_core(std::shared_ptr<const ByteSource> source, const std::str
   Core core = HVD_TRY(read_core(*source));
   Image image;
   image.name = name;
-  image.facts = "{}";
   std::vector<CoreMemory::Load> loads;
   std::vector<PhysRange> ranges;
   for (const ProgramHeader& program : core.headers) {

@@ -24,18 +24,11 @@ std::uint64_t number_of(const json& object, const char* key) {
   return at != object.end() && at->is_number_unsigned() ? at->get<std::uint64_t>() : 0;
 }
 
-// FACTS' ranges: [[begin, size, kind], ...]; only memory kinds count.
-std::vector<PhysRange> ranges_of(const json& facts) {
+// Only memory kinds count.
+std::vector<PhysRange> memory_ranges(const Facts& facts) {
   std::vector<PhysRange> ranges;
-  const auto list = facts.find("ranges");
-  if (list == facts.end() || !list->is_array()) return ranges;
-  for (const json& item : *list) {
-    if (!item.is_array() || item.size() < 2 || !item[0].is_number_unsigned() ||
-        !item[1].is_number_unsigned())
-      continue;
-    if (item.size() > 2 && item[2].is_string() && item[2] != "ram") continue;
-    ranges.push_back({PhysAddr{item[0].get<std::uint64_t>()}, item[1].get<std::uint64_t>()});
-  }
+  for (const FactRange& range : facts.ranges)
+    if (range.kind == "ram") ranges.push_back(range.range);
   return normalised(std::move(ranges));
 }
 
@@ -324,13 +317,14 @@ std::optional<std::uint64_t> Dump::read_details(const DumpPartition& partition,
         const auto registers = HVD_TRY(parse_registers(raw));
         if (registers) image.registers.push_back(*registers);
         else ++unknown_registers;
-      } else if (parse_json_object(raw).is_discarded()) {
-        return Error{ErrorCode::kCorrupt,
-                     "the facts of partition " + partition.name + " are not a JSON object"};
       } else if (place.type == RecordType::kFacts) {
-        image.facts = to_string(raw);
+        image.facts = HVD_TRY(with_context(parse_facts(raw), "partition " + partition.name));
       } else {
         const json summary = parse_json_object(raw);
+        if (summary.is_discarded()) {
+          return Error{ErrorCode::kCorrupt,
+                       "the summary of partition " + partition.name + " is not a JSON object"};
+        }
         segments = number_of(summary, "segments");
         const auto list = summary.find("problems");
         if (list != summary.end() && list->is_array()) {
@@ -369,12 +363,10 @@ Result<Image> Dump::image(const DumpPartition& partition,
   image.role = partition.role;
   image.state = partition.state;
   image.state_reason = partition.reason;
-  image.facts = "{}";
   const std::optional<std::uint64_t> expected_segments =
       read_details(partition, opener.get(), image);
   SegmentTable segments = segments_of(partition, opener.get(), image);
-  const json facts = parse_json_object(as_bytes(image.facts));
-  std::vector<PhysRange> ranges = facts.is_object() ? ranges_of(facts) : std::vector<PhysRange>();
+  std::vector<PhysRange> ranges = memory_ranges(image.facts);
   if (ranges.empty()) {
     for (const auto& [segment, place] : segments)
       ranges.push_back({PhysAddr{segment * kSegmentBytes}, kSegmentBytes});
@@ -385,7 +377,7 @@ Result<Image> Dump::image(const DumpPartition& partition,
                              " segments of memory but " + std::to_string(*expected_segments) +
                              " were written");
   }
-  const bool exact = string_of(facts, "address_space") == "process";
+  const bool exact = image.facts.address_space == AddressKind::kProcess;
   const bool torn =
       partition.state == PartitionState::kIncomplete || expected_segments != segments.size();
   image.memory = std::make_shared<HvdMemory>(reader_, std::move(opener), partition.number,

@@ -82,8 +82,8 @@ Result<std::uint64_t> PartitionWriter::put_block(RecordType type, std::uint64_t 
   return records_.append(type, flags | kFlagCritical, partition_, sequence, payload);
 }
 
-Result<void> PartitionWriter::facts(const std::string& json_text) {
-  HVD_TRY(put_block(RecordType::kFacts, 0, as_bytes(json_text)));
+Result<void> PartitionWriter::facts(const Facts& facts) {
+  HVD_TRY(put_block(RecordType::kFacts, 0, as_bytes(to_json(facts))));
   return {};
 }
 

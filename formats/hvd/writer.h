@@ -110,9 +110,8 @@ struct PartitionTotals {
 
 class PartitionWriter {
  public:
-  /// A JSON object: uuid, address space, ranges, machine (SPEC.md, "FACTS"). Once, before the
-  /// segments.
-  Result<void> facts(const std::string& json);
+  /// Once, before the segments (SPEC.md, "FACTS").
+  Result<void> facts(const Facts& facts);
   Result<void> note(const Note& note);
   Result<void> registers(const Registers& registers);
 

@@ -159,7 +159,6 @@ Result<Image> open_kdumpfile(const std::string& path, const std::string& name) {
   }
   Image image;
   image.name = name;
-  image.facts = "{}";
   image.registers = read_registers(context.get());
   char* raw = nullptr;
   if (kdump_vmcoreinfo_raw(context.get(), &raw) == KDUMP_OK) {

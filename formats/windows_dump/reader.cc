@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 #include "base/text.h"
 #include "formats/windows_dump/layout.h"
@@ -11,8 +10,6 @@
 
 namespace hvd::windows {
 namespace {
-
-using nlohmann::json;
 
 constexpr std::uint64_t kMaxPage = std::uint64_t{1} << 40;
 
@@ -165,7 +162,7 @@ Result<Image> open_windows_dump(const std::shared_ptr<const ByteSource>& source,
                  "dumps of type " + std::to_string(type) + " hold no memory that can be read"};
   Image image;
   image.name = name;
-  json facts{{"windows_dump", kind}};
+  image.facts.windows_dump = kind;
   image.notes.push_back(
       {std::string(kHeaderNote), 0, Bytes(bytes_of(header).begin(), bytes_of(header).end())});
   if (header.machine == kMachineAmd64) {
@@ -176,13 +173,12 @@ Result<Image> open_windows_dump(const std::shared_ptr<const ByteSource>& source,
   }
   switch (static_cast<DumpType>(type)) {
     case DumpType::kFull: HVD_TRY(full(source, header, image)); break;
-    case DumpType::kTriage: HVD_TRY(read_triage(source, header, image, facts)); break;
+    case DumpType::kTriage: HVD_TRY(read_triage(source, header, image)); break;
     case DumpType::kRunsKernel:
     case DumpType::kRunsKernelAndUser:
     case DumpType::kRunsFull: HVD_TRY(runs(source, image)); break;
     default: HVD_TRY(bitmap(source, header, image)); break;
   }
-  image.facts = facts.dump(-1, ' ', false, json::error_handler_t::replace);
   return image;
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 #include "base/text.h"
 #include "formats/windows_dump/layout.h"
@@ -10,8 +9,6 @@
 
 namespace hvd::windows {
 namespace {
-
-using nlohmann::json;
 
 constexpr std::uint64_t kMaxFile = 256u << 20;  // real ones are 1 to 2 MiB
 constexpr std::size_t kMaxDrivers = 16384, kMaxBlocks = 1u << 20, kMaxName = 1024;
@@ -21,8 +18,7 @@ class TriageReader {
  public:
   TriageReader(Bytes file, Image& image) : file_(std::move(file)), image_(image) {}
 
-  Result<void> read(const std::shared_ptr<const ByteSource>& source, const Header64& header,
-                    json& facts) {
+  Result<void> read(const std::shared_ptr<const ByteSource>& source, const Header64& header) {
     if (file_.size() < sizeof(Header64) + sizeof head_)
       return Error{ErrorCode::kCorrupt, "the file ends within the triage header"};
     std::memcpy(&head_, file_.data() + sizeof(Header64), sizeof head_);
@@ -49,11 +45,11 @@ class TriageReader {
     note("TRIAGE_PRCB", head_.prcb_offset, head_.process_offset);
     note("TRIAGE_PROCESS", head_.process_offset, head_.thread_offset);
     note("TRIAGE_THREAD", head_.thread_offset, head_.call_stack_offset);
-    facts["address_space"] = "virtual";
-    facts["data_blocks"] = blocks.size();
-    facts["drivers"] = drivers();
-    facts["unloaded_drivers"] = unloaded();
-    facts["secondary_data"] = secondary();
+    image_.facts.address_space = AddressKind::kVirtual;
+    image_.facts.data_blocks = blocks.size();
+    image_.facts.drivers = drivers();
+    image_.facts.unloaded_drivers = unloaded();
+    image_.facts.secondary_data = secondary();
     return {};
   }
 
@@ -100,21 +96,18 @@ class TriageReader {
     return from_utf16(part(offset + 4, std::uint64_t{length} * 2, "a driver's name"));
   }
 
-  json drivers() {
-    json out = json::array();
+  std::vector<DriverFact> drivers() {
+    std::vector<DriverFact> out;
     for (const TriageDriver& driver : table<TriageDriver>(
              head_.driver_list_offset, head_.driver_count, kMaxDrivers, "the drivers")) {
-      out.push_back({{"name", name_at(driver.name_offset)},
-                     {"base", std::uint64_t{driver.base}},
-                     {"size", std::uint32_t{driver.size_of_image}},
-                     {"checksum", std::uint32_t{driver.checksum}},
-                     {"timestamp", std::uint32_t{driver.timestamp}}});
+      out.push_back({name_at(driver.name_offset), driver.base, driver.size_of_image,
+                     driver.checksum, driver.timestamp});
     }
     return out;
   }
 
-  json unloaded() {
-    json out = json::array();
+  std::vector<UnloadedDriverFact> unloaded() {
+    std::vector<UnloadedDriverFact> out;
     if (head_.unloaded_drivers_offset == 0) return out;
     const ByteView count = part(head_.unloaded_drivers_offset, 8, "the unloaded drivers");
     if (count.empty()) return out;
@@ -125,21 +118,19 @@ class TriageReader {
                                kMaxUnloaded, "the unloaded drivers")) {
       const std::size_t bytes = std::min<std::size_t>(driver.name_bytes, sizeof driver.name);
       const ByteView name = std::as_bytes(std::span(driver.name)).first(bytes);
-      out.push_back({{"name", from_utf16(name)},
-                     {"begin", std::uint64_t{driver.begin}},
-                     {"end", std::uint64_t{driver.end}}});
+      out.push_back({from_utf16(name), driver.begin, driver.end});
     }
     return out;
   }
 
   // Blobs that drivers add: a GUID names each kind.
-  json secondary() {
+  std::vector<SecondaryDataFact> secondary() {
     struct Blob {
       le32 header_size;
       unsigned char guid[16];
       le32 data_size, before, after;
     };
-    json out = json::array();
+    std::vector<SecondaryDataFact> out;
     constexpr std::string_view kMark = "DumpBlob";
     std::uint64_t at = head_.size_of_dump;
     if (at >= file_.size() || file_.size() - at < 16) return out;
@@ -151,8 +142,7 @@ class TriageReader {
       const std::uint64_t size =
           std::uint64_t{blob.before} + std::uint32_t{blob.data_size} + std::uint32_t{blob.after};
       if (blob.header_size != sizeof(Blob) || size > file_.size() - at - sizeof blob) break;
-      out.push_back({{"guid", hex_bytes(std::as_bytes(std::span(blob.guid)))},
-                     {"size", std::uint32_t{blob.data_size}}});
+      out.push_back({hex_bytes(std::as_bytes(std::span(blob.guid))), blob.data_size});
       at += sizeof blob + size;
     }
     return out;
@@ -168,12 +158,12 @@ class TriageReader {
 }  // namespace
 
 Result<void> read_triage(const std::shared_ptr<const ByteSource>& source, const Header64& header,
-                         Image& image, json& facts) {
+                         Image& image) {
   if (source->size() > kMaxFile)
     return Error{ErrorCode::kCorrupt,
                  "a triage dump of " + std::to_string(source->size()) + " bytes"};
   Bytes file = HVD_TRY(source->read(0, static_cast<std::size_t>(source->size())));
-  return TriageReader(std::move(file), image).read(source, header, facts);
+  return TriageReader(std::move(file), image).read(source, header);
 }
 
 }  // namespace hvd::windows

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "base/byte_source.h"
@@ -14,6 +13,6 @@ namespace hvd::windows {
 /// Fills memory, notes and facts of `image` as open_windows_dump() says. Parts whose places are not
 /// in the file are left out and told in Image::problems.
 Result<void> read_triage(const std::shared_ptr<const ByteSource>& source, const Header64& header,
-                         Image& image, nlohmann::json& facts);
+                         Image& image);
 
 }  // namespace hvd::windows

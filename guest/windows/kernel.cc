@@ -4,7 +4,6 @@
 #include <cstring>
 #include <set>
 
-#include "base/json.h"
 #include "base/text.h"
 #include "guest/windows/find_space.h"
 
@@ -33,9 +32,7 @@ class KernelFinder {
 
   Result<void> run() {
     read_header();
-    facts_ = parse_json_object(as_bytes(out_.image_.facts));
-    const bool pieces =
-        facts_.is_object() && facts_.value("address_space", nlohmann::json()) == "virtual";
+    const bool pieces = out_.image_.facts.address_space == AddressKind::kVirtual;
     if (pieces) out_.space_ = std::make_unique<PieceSpace>(*out_.image_.memory);
     else HVD_TRY(find_in_memory());
     if (observer_)
@@ -347,21 +344,11 @@ class KernelFinder {
     told_to_hypervisor();
   }
 
-  // Hyper-V's crash registers, as QEMU tells them.
+  // Hyper-V's crash registers, as QEMU passes them on.
   void told_to_hypervisor() {
-    const auto reports =
-        facts_.is_object() ? facts_.value("panic", nlohmann::json()) : nlohmann::json();
-    if (!reports.is_array()) return;
-    for (const auto& report : reports) {
-      const auto told =
-          report.is_object() ? report.value("information", nlohmann::json()) : nlohmann::json();
-      if (!told.is_object() || told.value("type", nlohmann::json()) != "hyper-v") continue;
-      std::array<std::uint64_t, 5> words{};
-      for (std::size_t i = 0; i < words.size(); ++i) {
-        const auto word = told.value("arg" + std::to_string(i + 1), nlohmann::json());
-        if (word.is_number()) words[i] = word.get<std::uint64_t>();
-      }
-      if (words[0] != 0) return found_bugcheck(words, "Hyper-V's crash registers");
+    for (const PanicReport& report : out_.image_.facts.panic) {
+      if (report.hyper_v && report.hyper_v->front() != 0)
+        return found_bugcheck(*report.hyper_v, "Hyper-V's crash registers");
     }
   }
 
@@ -376,7 +363,6 @@ class KernelFinder {
   Kernel& out_;
   const SymbolFinder& finder_;
   ReadObserver observer_;
-  nlohmann::json facts_;
 };
 
 Result<std::unique_ptr<Kernel>> Kernel::open(const Image& image, const SymbolFinder& finder,

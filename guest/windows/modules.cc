@@ -3,13 +3,10 @@
 #include <algorithm>
 #include <set>
 
-#include "base/json.h"
 #include "base/text.h"
 
 namespace hvd::windows {
 namespace {
-
-using nlohmann::json;
 
 constexpr std::size_t kMaxModules = 16384;
 constexpr std::size_t kMaxUnloaded = 50;  // MI_UNLOADED_DRIVERS
@@ -25,22 +22,6 @@ void add_image_facts(const Kernel& kernel, Module& module) {
   if (auto version = pe->version(kernel.space())) module.version = std::move(*version);
   module.timestamp = pe->timestamp();
   module.pe = std::move(*pe);
-}
-
-json facts_of(const Kernel& kernel, const char* name) {
-  const json facts = parse_json_object(as_bytes(kernel.image().facts));
-  const json list = facts.is_object() ? facts.value(name, json()) : json();
-  return list.is_array() ? list : json::array();
-}
-
-std::uint64_t number(const json& object, const char* name) {
-  const json value = object.is_object() ? object.value(name, json()) : json();
-  return value.is_number_unsigned() ? value.get<std::uint64_t>() : 0;
-}
-
-std::string text(const json& object, const char* name) {
-  const json value = object.is_object() ? object.value(name, json()) : json();
-  return value.is_string() ? value.get<std::string>() : std::string();
 }
 
 Result<void> walk(const Kernel& kernel, std::vector<Module>& out) {
@@ -68,14 +49,13 @@ Result<void> walk(const Kernel& kernel, std::vector<Module>& out) {
 
 std::vector<Module> read_modules(const Kernel& kernel, std::vector<std::string>& problems) {
   std::vector<Module> out;
-  for (const json& driver : facts_of(kernel, "drivers")) {
+  for (const DriverFact& driver : kernel.image().facts.drivers) {
     Module module;
-    const std::string path = text(driver, "name");
-    module.name = path.substr(path.find_last_of("\\/") + 1);
-    module.base = VirtAddr{number(driver, "base")};
-    module.size = number(driver, "size");
-    module.timestamp = static_cast<std::uint32_t>(number(driver, "timestamp"));
-    module.checksum = static_cast<std::uint32_t>(number(driver, "checksum"));
+    module.name = driver.name.substr(driver.name.find_last_of("\\/") + 1);
+    module.base = VirtAddr{driver.base};
+    module.size = driver.size;
+    module.timestamp = driver.timestamp;
+    module.checksum = driver.checksum;
     add_image_facts(kernel, module);
     out.push_back(std::move(module));
   }
@@ -87,10 +67,8 @@ std::vector<Module> read_modules(const Kernel& kernel, std::vector<std::string>&
 
 std::vector<UnloadedModule> read_unloaded_modules(const Kernel& kernel) {
   std::vector<UnloadedModule> out;
-  for (const json& driver : facts_of(kernel, "unloaded_drivers")) {
-    out.push_back(
-        {text(driver, "name"), VirtAddr{number(driver, "begin")}, VirtAddr{number(driver, "end")}});
-  }
+  for (const UnloadedDriverFact& driver : kernel.image().facts.unloaded_drivers)
+    out.push_back({driver.name, VirtAddr{driver.begin}, VirtAddr{driver.end}});
   if (!out.empty() || !kernel.debugger_data()) return out;
   // UNLOADED_DRIVERS: a name, begin, end and time.
   constexpr std::uint64_t kEntry = 0x28;

@@ -2,12 +2,9 @@
 
 #include <algorithm>
 
-#include "base/json.h"
 #include "guest/windows/function_table.h"
 
 namespace hvd::windows {
-
-using nlohmann::json;
 
 Place Symbolizer::at(VirtAddr at) const {
   Place out;
@@ -39,12 +36,9 @@ std::optional<std::size_t> crashed_cpu(const Kernel& kernel, const Unwinder& unw
     if (found == cpus.end()) return std::nullopt;
     return static_cast<std::size_t>(found - cpus.begin());
   };
-  const json facts = parse_json_object(as_bytes(kernel.image().facts));
-  const json reports = facts.is_object() ? facts.value("panic", json()) : json();
-  for (const json& report : reports.is_array() ? reports : json::array()) {
-    const json cpu = report.is_object() ? report.value("cpu", json()) : json();
-    const auto told = choose([&](const Cpu& each) { return cpu == each.id; });
-    if (told) return told;
+  for (const PanicReport& report : kernel.image().facts.panic) {
+    const auto reporting = choose([&](const Cpu& each) { return report.cpu == each.id; });
+    if (reporting) return reporting;
   }
   if (kernel.is_dump()) {
     if (const auto its = choose([](const Cpu& cpu) { return cpu.crashed; })) return its;

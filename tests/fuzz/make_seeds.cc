@@ -52,7 +52,9 @@ Bytes sealed_dump() {
   const auto slots =
       make_key_slots(*keys, DumpId{7}, 0, {Recipient(fuzz::identity().recipient())}).value();
   auto partition = writer->begin_partition({.name = "guest"}, keys, slots).value();
-  (void)partition->facts(R"({"ranges":[[0,67108864]]})").has_value();
+  Facts facts;
+  facts.ranges.push_back({{PhysAddr{0}, 64u << 20}, "ram", {}});
+  (void)partition->facts(facts).has_value();
   (void)partition->note({"VMCOREINFO", 0, to_bytes("OSRELEASE=x")}).has_value();
   (void)partition->registers(Registers()).has_value();
   auto segment = partition->segment(0).value();

@@ -76,8 +76,10 @@ inline BuiltDump build_dump(const DumpOptions& options) {
   auto partition =
       writer->begin_partition({.name = "guest", .codec = options.codec}, keys, slots).value();
   built.end_address = 2 * kSegmentBytes;
-  EXPECT_TRUE(partition->facts(R"({"uuid":"uuid-in-facts","ranges":[[0,)" +
-                               std::to_string(built.end_address) + R"(,"ram"]]})"));
+  Facts facts;
+  facts.uuid = "uuid-in-facts";
+  facts.ranges.push_back({{PhysAddr{0}, built.end_address}, "ram", {}});
+  EXPECT_TRUE(partition->facts(facts));
   EXPECT_TRUE(partition->note(
       {"VMCOREINFO", 0,
        Bytes(as_bytes("OSRELEASE=test").begin(), as_bytes("OSRELEASE=test").end())}));

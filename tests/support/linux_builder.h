@@ -264,7 +264,6 @@ class LinuxBuilder {
   Image build(bool with_note = true) {
     Image image;
     image.name = "guest";
-    image.facts = "{}";
     const VirtAddr page = place(kPageSize, "", kPageSize);
     write(page, as_bytes(vmcoreinfo_.substr(0, kPageSize - 1)));
     if (with_note)

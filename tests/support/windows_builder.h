@@ -115,7 +115,6 @@ class WindowsBuilder {
   Image build() const {
     Image image;
     image.name = "windows";
-    image.facts = "{}";
     image.memory = memory_;
     if (!arm64_) {
       image.registers = {cpu()};

@@ -22,7 +22,9 @@ Result<void> write_example(const std::string& path) {
   const auto dump = HVD_TRY(DumpWriter::create(std::move(sink), info, key));
   const auto partition =
       HVD_TRY(dump->begin_partition({.name = "example", .codec = Codec::kZstd}, nullptr, {}));
-  HVD_TRY(partition->facts(R"({"ranges":[[0,12288]]})"));
+  Facts facts;
+  facts.ranges.push_back({{PhysAddr{0}, 3 * kPageBytes}, "ram", {}});
+  HVD_TRY(partition->facts(facts));
   SegmentWriter segment = HVD_TRY(partition->segment(0));
   segment.absent(0, Absence::kZero);
   segment.absent(1, Absence::kUnreadable);

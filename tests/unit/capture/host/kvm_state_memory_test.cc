@@ -48,7 +48,7 @@ struct Host {
 // By its type as the list has it.
 PhysAddr place_of(const KvmStateMemory& memory, std::uint32_t type) {
   for (const auto& part : memory.list())
-    if (part["type"] == type) return PhysAddr{part["address"].get<std::uint64_t>()};
+    if (part.type == type) return part.address;
   ADD_FAILURE() << "no part of type " << type;
   return {};
 }

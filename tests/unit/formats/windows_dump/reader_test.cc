@@ -203,11 +203,13 @@ TEST(WindowsDump, TriageIsReadAgain) {
   const auto image = open(to_string(file));
   ASSERT_THAT(image, Succeeds());
   EXPECT_THAT(image->problems, IsEmpty());
-  const json facts = parse_json_object(as_bytes(image->facts));
-  EXPECT_EQ(facts["address_space"], "virtual");
-  EXPECT_EQ(facts["drivers"][0]["name"], "ntoskrnl.exe");
-  EXPECT_EQ(facts["drivers"][1]["timestamp"], 3);
-  EXPECT_EQ(facts["unloaded_drivers"][0]["name"], "gone.sys");
+  const Facts& facts = image->facts;
+  EXPECT_EQ(facts.address_space, AddressKind::kVirtual);
+  ASSERT_EQ(facts.drivers.size(), 2u);
+  EXPECT_EQ(facts.drivers[0].name, "ntoskrnl.exe");
+  EXPECT_EQ(facts.drivers[1].timestamp, 3u);
+  ASSERT_FALSE(facts.unloaded_drivers.empty());
+  EXPECT_EQ(facts.unloaded_drivers[0].name, "gone.sys");
   Bytes bytes(0xe0);
   ASSERT_THAT(image->memory->read(PhysAddr{0xfffff80000003000}, bytes), Succeeds());
   EXPECT_EQ(bytes, Bytes(0xe0, std::byte{6}));
@@ -243,10 +245,9 @@ TEST(WindowsDump, ARealOneHasWhatAnotherReaderFound) {
   const auto image = open_windows_dump(*source, "x");
   ASSERT_THAT(image, Succeeds());
   EXPECT_THAT(image->problems, IsEmpty());
-  const json facts = parse_json_object(as_bytes(image->facts));
-  EXPECT_EQ(facts["drivers"].size(), 151u);
-  EXPECT_EQ(facts["data_blocks"], 1831);
-  EXPECT_GT(facts["secondary_data"].size(), 0u);
+  EXPECT_EQ(image->facts.drivers.size(), 151u);
+  EXPECT_EQ(image->facts.data_blocks, 1831u);
+  EXPECT_GT(image->facts.secondary_data.size(), 0u);
   // The header has the exception's registers.
   EXPECT_EQ(image->registers[0][Reg::kRip], 0xfffff8048b58334cu);
   // Every block is where the file says.

@@ -76,8 +76,10 @@ TEST(WindowsKernel, TheBugCheckMayBeWhatTheHypervisorWasTold) {
   Builder builder;
   builder.set_bugcheck(0, {});
   Image image = builder.build();
-  image.facts = R"({"panic":[{"cpu":1,"information":null},{"cpu":0,"information":
-      {"type":"hyper-v","arg1":80,"arg2":18446735277616529408,"arg3":2,"arg4":0,"arg5":16}}]})";
+  image.facts =
+      parse_facts(as_bytes(R"({"panic":[{"cpu":1,"information":null},{"cpu":0,"information":
+      {"type":"hyper-v","arg1":80,"arg2":18446735277616529408,"arg3":2,"arg4":0,"arg5":16}}]})"))
+          .value();
   const auto kernel = Kernel::open(image, {});
   ASSERT_THAT(kernel, Succeeds());
   ASSERT_TRUE((*kernel)->bugcheck());
@@ -85,8 +87,9 @@ TEST(WindowsKernel, TheBugCheckMayBeWhatTheHypervisorWasTold) {
   EXPECT_THAT((*kernel)->bugcheck()->parameters, ElementsAre(0xfffff80000000000, 2, 0, 16));
   EXPECT_EQ((*kernel)->bugcheck()->source, "Hyper-V's crash registers");
   // QEMU has the registers also when only pvpanic was told: all of them are zero then.
-  image.facts = R"({"panic":[{"cpu":0,"information":
-      {"type":"hyper-v","arg1":0,"arg2":0,"arg3":0,"arg4":0,"arg5":0}}]})";
+  image.facts = parse_facts(as_bytes(R"({"panic":[{"cpu":0,"information":
+      {"type":"hyper-v","arg1":0,"arg2":0,"arg3":0,"arg4":0,"arg5":0}}]})"))
+                    .value();
   EXPECT_FALSE(Kernel::open(image, {}).value()->bugcheck());
 }
 
