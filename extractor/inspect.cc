@@ -30,10 +30,25 @@ void print_json(const json& value) {
 json partition_json(const format::DumpPartition& partition) {
   json recipients = json::array();
   for (const KeySlot& slot : partition.slots) recipients.push_back(printable(slot.recipient));
-  return {{"name", printable(partition.name)},    {"role", name_of(partition.role)},
-          {"state", name_of(partition.state)},    {"reason", printable(partition.reason)},
-          {"sealed", partition.sealed},           {"recipients", recipients},
-          {"total_bytes", partition.total_bytes}, {"stored_bytes", partition.stored_bytes}};
+  return {{"name", printable(partition.name)},
+          {"role", name_of(partition.role)},
+          {"state", name_of(partition.state)},
+          {"reason", printable(partition.reason)},
+          {"sealed", partition.sealed},
+          {"recipients", recipients},
+          {"total_bytes", partition.total_bytes},
+          {"stored_bytes", partition.stored_bytes},
+          {"size_bytes", partition.total_bytes},
+          {"present_bytes", partition.stored_bytes},
+          {"file_bytes", partition.file_bytes ? json(*partition.file_bytes) : json()}};
+}
+
+// Fits 80 columns unless a name is long.
+void print_row(const std::string& name, const std::string& role, const std::string& state,
+               const std::string& sealed, const std::string& size, const std::string& present,
+               const std::string& file) {
+  std::printf("%-21s %-10s %-11s %-6s %8s %8s %9s\n", name.c_str(), role.c_str(), state.c_str(),
+              sealed.c_str(), size.c_str(), present.c_str(), file.c_str());
 }
 
 std::string key_text(const format::PublicKey& key) {
@@ -57,14 +72,12 @@ CommandOutcome run_list(const ExtractOptions& options) {
       out["partitions"].push_back(partition_json(partition));
     print_json(out);
   } else {
-    std::printf("%-24s %-10s %-11s %-8s %10s %10s\n", "PARTITION", "ROLE", "STATE", "SEALED",
-                "SIZE", "STORED");
+    print_row("PARTITION", "ROLE", "STATE", "SEALED", "SIZE", "PRESENT", "FILE");
     for (const auto& partition : dump.partitions()) {
-      std::printf("%-24s %-10s %-11s %-8s %10s %10s\n", printable(partition.name).c_str(),
-                  std::string(name_of(partition.role)).c_str(),
-                  std::string(name_of(partition.state)).c_str(), partition.sealed ? "yes" : "no",
-                  human_size(partition.total_bytes).c_str(),
-                  human_size(partition.stored_bytes).c_str());
+      print_row(printable(partition.name), std::string(name_of(partition.role)),
+                std::string(name_of(partition.state)), partition.sealed ? "yes" : "no",
+                human_size(partition.total_bytes), human_size(partition.stored_bytes),
+                partition.file_bytes ? human_size(*partition.file_bytes) : "-");
       if (!partition.reason.empty()) std::printf("  %s\n", printable(partition.reason).c_str());
     }
     for (const std::string& problem : dump.problems())

@@ -22,7 +22,8 @@ struct DumpPartition {
   PartitionState state = PartitionState::kIncomplete;
   std::string reason;
   std::uint64_t total_bytes = 0;
-  std::uint64_t stored_bytes = 0;
+  std::uint64_t stored_bytes = 0;           // before compression
+  std::optional<std::uint64_t> file_bytes;  // its records, in the file; not known of older dumps
   std::vector<KeySlot> slots;
   std::size_t damaged_slots = 0;  // in addition, unreadable
   std::string refused;            // not empty: why this program must not read it
