@@ -92,7 +92,7 @@ CommandOutcome run_import(const ImportOptions& options) {
   auto partition = session->begin(options.name, Role::kGuest, policy);
   if (!partition) return not_written(PartitionState::kFailed, partition.error().message);
   const auto write = [&]() -> Result<PipelineResult> {
-    HVD_TRY((*partition)->facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
+    HVD_TRY((*partition)->facts(to_text(facts)));
     for (const Note& note : image.notes) HVD_TRY((*partition)->note(note));
     if (const auto& note = pages->found_note()) HVD_TRY((*partition)->note(*note));
     for (const Registers& registers : image.registers) HVD_TRY((*partition)->registers(registers));

@@ -60,8 +60,7 @@ Result<Image> vmm_image(const Image& partition) {
   if (ranges.empty()) return none;
   Image image;
   image.name = partition.name + "'s VMM";
-  image.facts = json{{"address_space", "process"}, {"vmm", vmm}}.dump(
-      -1, ' ', false, json::error_handler_t::replace);
+  image.facts = to_text(json{{"address_space", "process"}, {"vmm", vmm}});
   image.notes = kvm_notes(*partition.memory, vmm.value("kvm", json()), image.problems);
   image.memory =
       std::make_shared<ShiftedMemory>(*partition.memory, from, normalised(std::move(ranges)));

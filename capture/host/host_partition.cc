@@ -1,8 +1,8 @@
 #include "capture/host/host_partition.h"
 
 #include <mutex>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/lru_cache.h"
 #include "base/text.h"
 #include "capture/memory_pages.h"
@@ -148,7 +148,7 @@ std::string facts_of(const Host& host, const Policy& policy) {
       {"host_kernel", host.kernel.info().release()},
       {"vms", std::move(vms)},
       {"ranges", std::move(ranges)}};
-  return facts.dump(-1, ' ', false, json::error_handler_t::replace);
+  return to_text(facts);
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 #include "capture/host/tenant.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/shifted_memory.h"
 #include "base/text.h"
 #include "capture/command_line_secrets.h"
@@ -116,7 +116,7 @@ Result<void> write_tenant(CaptureSession& session, const Kernel& host, const Kvm
   const auto write = [&]() -> Result<PipelineResult> {
     json facts = facts_of(machine, *ram, own, kvms);
     tell_left_out(facts, *pages, policy);
-    HVD_TRY((*partition)->facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
+    HVD_TRY((*partition)->facts(to_text(facts)));
     if (const auto& note = pages->found_note()) HVD_TRY((*partition)->note(*note));
     for (const Registers& cpu : registers) HVD_TRY((*partition)->registers(cpu));
     std::vector<const PhysicalMemory*> beside{&moved};

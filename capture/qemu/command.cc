@@ -1,10 +1,10 @@
 #include "capture/qemu/command.h"
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 
+#include "base/json.h"
 #include "base/text.h"
 #include "capture/guest_pages.h"
 #include "capture/memory_pages.h"
@@ -137,7 +137,7 @@ class Capture {
     std::vector<std::string> problems;
     if (const auto short_of = pages->shortfall(policy.level)) problems.push_back(*short_of);
     const auto write = [&]() -> Result<PipelineResult> {
-      HVD_TRY(partition.facts(facts.dump(-1, ' ', false, json::error_handler_t::replace)));
+      HVD_TRY(partition.facts(to_text(facts)));
       for (const Note& note : cpus.notes) HVD_TRY(partition.note(note));
       if (const auto& note = pages->found_note()) HVD_TRY(partition.note(*note));
       for (const Registers& registers : cpus.registers) HVD_TRY(partition.registers(registers));

@@ -5,22 +5,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 #include "base/byte_writer.h"
+#include "base/json.h"
 #include "formats/hvd/binding.h"
 
 namespace hvd::format {
-namespace {
 
 using nlohmann::json;
-
-// Hostile names and sentences are bytes, not always UTF-8.
-std::string text_of(const json& object) {
-  return object.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-}  // namespace
 
 Result<DumpInfo> new_dump_info(std::string agent_json) {
   if (sodium_init() < 0) return Error{ErrorCode::kIo, "the system gives no usable randomness"};
@@ -50,7 +42,7 @@ Result<std::unique_ptr<PartitionWriter>> DumpWriter::begin_partition(
   std::unique_ptr<PartitionWriter> partition(
       new PartitionWriter(*records_, info, number, std::move(sealer)));
   HVD_TRY(
-      partition->put_record(RecordType::kPartition, kFlagCritical, 0, as_bytes(text_of(header))));
+      partition->put_record(RecordType::kPartition, kFlagCritical, 0, as_bytes(to_text(header))));
   for (std::size_t i = 0; i < slots.size(); ++i) {
     ByteWriter slot;
     slot.u16(static_cast<std::uint16_t>(slots[i].recipient.size()))
@@ -198,13 +190,13 @@ Result<void> PartitionWriter::end(PartitionState state, const std::string& reaso
                      {"repeat_pages", totals_.repeat_pages},
                      {"absent_pages", absent},
                      {"problems", problems}};
-  HVD_TRY(put_block(RecordType::kSummary, 0, as_bytes(text_of(summary))));
+  HVD_TRY(put_block(RecordType::kSummary, 0, as_bytes(to_text(summary))));
   const json outcome{{"state", name_of(state)},
                      {"reason", reason},
                      {"total_bytes", (stored + missing) * kPageBytes},
                      {"stored_bytes", stored * kPageBytes},
                      {"file_bytes", file_bytes_.load()}};
-  HVD_TRY(put_record(RecordType::kPartitionEnd, kFlagCritical, 0, as_bytes(text_of(outcome))));
+  HVD_TRY(put_record(RecordType::kPartitionEnd, kFlagCritical, 0, as_bytes(to_text(outcome))));
   return records_.checkpoint();
 }
 

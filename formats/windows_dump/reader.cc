@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/text.h"
 #include "formats/windows_dump/layout.h"
 #include "formats/windows_dump/page_files.h"
@@ -182,7 +182,7 @@ Result<Image> open_windows_dump(const std::shared_ptr<const ByteSource>& source,
     case DumpType::kRunsFull: HVD_TRY(runs(source, image)); break;
     default: HVD_TRY(bitmap(source, header, image)); break;
   }
-  image.facts = facts.dump(-1, ' ', false, json::error_handler_t::replace);
+  image.facts = to_text(facts);
   return image;
 }
 

@@ -2,6 +2,7 @@
 #include "analyzer/commands.h"
 #include "analyzer/host_findings.h"
 #include "analyzer/triage.h"
+#include "base/json.h"
 #include "formats/windows_dump/triage_writer.h"
 #include "formats/windows_dump/writer.h"
 #include "tests/support/crafted_dump.h"
@@ -23,8 +24,7 @@ const std::string kSources = HVD_SOURCE_FOLDER;
 
 ProgramOutput validate(const json& report) {
   const TemporaryFolder folder;
-  const std::string path =
-      folder.write("report.json", report.dump(2, ' ', false, json::error_handler_t::replace));
+  const std::string path = folder.write("report.json", to_indented_text(report));
   return run_program("/usr/bin/python3 " + kSources + "/tests/support/validate_report.py " +
                      kSources + "/analyzer/schema/hvdump-triage-1.json " + path);
 }
