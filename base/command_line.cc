@@ -27,6 +27,12 @@ void set_up_app(CLI::App& app) {
   app.get_formatter()->column_width(28);
 }
 
+void add_key_options(CLI::App& command, KeyOptions& keys) {
+  command.add_option("--identity", keys.identities, "age identity file, or .hvgrant (may repeat)");
+  command.add_option("--passphrase-file", keys.passphrases,
+                     "File with a passphrase in its first line (may repeat)");
+}
+
 int run_command_line(CLI::App& app, int argc, char** argv, const CommandOutcome& outcome) {
   // A reader that goes away (| head) is an error on write, not a silent death with a half-written
   // dump.

@@ -6,6 +6,7 @@
 #include <CLI/Formatter.hpp>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 
@@ -21,6 +22,14 @@ using CommandOutcome = Result<ExitCode>;
 /// Parses, runs the chosen subcommand (each stores into `outcome` from its callback), prints an
 /// error as "PROGRAM: message" on standard error and returns the exit code.
 int run_command_line(CLI::App& app, int argc, char** argv, const CommandOutcome& outcome);
+
+/// What opens a sealed partition.
+struct KeyOptions {
+  std::vector<std::string> identities;
+  std::vector<std::string> passphrases;
+};
+/// `keys` must outlive `command`.
+void add_key_options(CLI::App& command, KeyOptions& keys);
 
 /// A new program's App with the house defaults: --version, one subcommand required, 80 columns.
 void set_up_app(CLI::App& app);

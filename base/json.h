@@ -1,7 +1,8 @@
-// JSON from untrusted bytes.
+// JSON from untrusted bytes, and JSON that holds untrusted strings.
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "base/bytes.h"
 
@@ -27,6 +28,11 @@ inline nlohmann::json parse_json_object(ByteView bytes) {
 /// U+FFFD.
 inline std::string to_text(const nlohmann::json& value) {
   return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+/// The same on several lines, for people.
+inline std::string to_indented_text(const nlohmann::json& value) {
+  return value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace hvd

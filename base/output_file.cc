@@ -8,8 +8,6 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "base/byte_sink.h"
-
 namespace hvd {
 namespace {
 

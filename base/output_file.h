@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "base/bytes.h"
+#include "base/byte_sink.h"
 #include "base/file_descriptor.h"
 #include "base/result.h"
 
@@ -33,6 +33,22 @@ class OutputFile {
   FileDescriptor fd_;
   std::unique_ptr<std::string> temporary_;  // on the heap: the signal handler keeps its address
   std::string path_;
+};
+
+/// An OutputFile, which must outlive it, from front to back. Durable is what its commit() makes so.
+class OutputFileSink final : public ByteSink {
+ public:
+  explicit OutputFileSink(OutputFile& file) : file_(file) {}
+  Result<void> append(ByteView bytes) override {
+    HVD_TRY(file_.write_at(offset_, bytes));
+    offset_ += bytes.size();
+    return {};
+  }
+  Result<void> sync() override { return {}; }
+
+ private:
+  OutputFile& file_;
+  std::uint64_t offset_ = 0;
 };
 
 /// Writes `contents` to `path` through an OutputFile, straight into a device or FIFO, or to

@@ -40,4 +40,14 @@ std::optional<PageClass> page_class_from(std::string_view name) {
   return lookup_value<PageClass>(kClasses, name);
 }
 
+Result<std::vector<PageClass>> page_classes_from(const std::vector<std::string>& names) {
+  std::vector<PageClass> classes;
+  for (const std::string& name : names) {
+    const auto page_class = page_class_from(name);
+    if (!page_class) return Error{ErrorCode::kInvalidArgument, "there is no page class " + name};
+    classes.push_back(*page_class);
+  }
+  return classes;
+}
+
 }  // namespace hvd

@@ -7,9 +7,12 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/bytes.h"
+#include "base/result.h"
 
 namespace hvd {
 
@@ -49,6 +52,9 @@ std::string_view name_of(Absence reason);
 std::optional<Role> role_from(std::string_view name);
 std::optional<PartitionState> state_from(std::string_view name);
 std::optional<PageClass> page_class_from(std::string_view name);
+
+/// Each of `names`; kInvalidArgument for one that is none.
+Result<std::vector<PageClass>> page_classes_from(const std::vector<std::string>& names);
 
 /// An ELF note as debuggers know it: owner name ("CORE", "VMCOREINFO"), type, contents.
 struct Note {

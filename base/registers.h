@@ -58,8 +58,30 @@ enum class Reg : std::uint8_t {
 inline constexpr std::size_t kRegCount = static_cast<std::size_t>(Reg::kIdtrLimit) + 1;
 static_assert(kRegCount <= 64, "`known` is one 64-bit mask");
 
+inline constexpr std::array<std::string_view, kRegCount> kRegisterNames{
+    "rax", "rbx",       "rcx",     "rdx",       "rsi",        "rdi",       "rbp",
+    "rsp", "r8",        "r9",      "r10",       "r11",        "r12",       "r13",
+    "r14", "r15",       "rip",     "rflags",    "orig_rax",   "cr0",       "cr2",
+    "cr3", "cr4",       "cr8",     "efer",      "fs_base",    "gs_base",   "kernel_gs_base",
+    "cs",  "ss",        "ds",      "es",        "fs",         "gs",        "ldtr",
+    "tr",  "ldtr_base", "tr_base", "gdtr_base", "gdtr_limit", "idtr_base", "idtr_limit"};
+
 /// "rax", "cr3", "gs_base", ...
-std::string_view name_of(Reg reg);
+constexpr std::string_view name_of(Reg reg) {
+  return kRegisterNames[static_cast<std::size_t>(reg)];
+}
+
+/// The 8-byte words of Linux' struct user_regs_struct (arch/x86/include/asm/user_64.h).
+inline constexpr std::array<Reg, 27> kUserOrder{
+    Reg::kR15,    Reg::kR14,     Reg::kR13, Reg::kR12, Reg::kRbp,    Reg::kRbx, Reg::kR11,
+    Reg::kR10,    Reg::kR9,      Reg::kR8,  Reg::kRax, Reg::kRcx,    Reg::kRdx, Reg::kRsi,
+    Reg::kRdi,    Reg::kOrigRax, Reg::kRip, Reg::kCs,  Reg::kRflags, Reg::kRsp, Reg::kSs,
+    Reg::kFsBase, Reg::kGsBase,  Reg::kDs,  Reg::kEs,  Reg::kFs,     Reg::kGs};
+
+/// The general registers as instructions number them.
+inline constexpr std::array<Reg, 16> kInstructionOrder{
+    Reg::kRax, Reg::kRcx, Reg::kRdx, Reg::kRbx, Reg::kRsp, Reg::kRbp, Reg::kRsi, Reg::kRdi,
+    Reg::kR8,  Reg::kR9,  Reg::kR10, Reg::kR11, Reg::kR12, Reg::kR13, Reg::kR14, Reg::kR15};
 
 class Registers {
  public:

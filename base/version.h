@@ -5,6 +5,7 @@
 
 namespace hvd {
 
-inline constexpr std::string_view kVersion = "0.1.0";
+/// Of the project, as CMake has it; there before any other object is made.
+extern const std::string_view kVersion;
 
 }  // namespace hvd

@@ -3,9 +3,6 @@
 namespace hvd::windows {
 namespace {
 
-constexpr std::array<Reg, 16> kGeneral{
-    Reg::kRax, Reg::kRcx, Reg::kRdx, Reg::kRbx, Reg::kRsp, Reg::kRbp, Reg::kRsi, Reg::kRdi,
-    Reg::kR8,  Reg::kR9,  Reg::kR10, Reg::kR11, Reg::kR12, Reg::kR13, Reg::kR14, Reg::kR15};
 constexpr std::uint32_t kControl = 1, kInteger = 2, kSegments = 4;
 constexpr std::size_t kSavedMxCsr = 0x18;  // in FXSAVE
 constexpr std::uint32_t kDefaultMxCsr = 0x1f80;
@@ -18,9 +15,9 @@ Registers registers_of(const Context64& context) {
   Registers out;
   const std::uint32_t flags = context.flags;
   if (!(flags & kContextAmd64)) return out;
-  for (std::size_t i = 0; i < kGeneral.size(); ++i) {
-    if (flags & (is_control(kGeneral[i]) ? kControl : kInteger))
-      out.set(kGeneral[i], context.general[i]);
+  for (std::size_t i = 0; i < kInstructionOrder.size(); ++i) {
+    if (flags & (is_control(kInstructionOrder[i]) ? kControl : kInteger))
+      out.set(kInstructionOrder[i], context.general[i]);
   }
   if (flags & kControl) {
     out.set(Reg::kRip, context.rip);
@@ -49,7 +46,8 @@ std::optional<Arm64Registers> registers_of(const ContextArm64& context) {
 Context64 context_of(const Registers& registers) {
   Context64 out{};
   out.flags = kContextAmd64 | kControl | kInteger | kSegments;
-  for (std::size_t i = 0; i < kGeneral.size(); ++i) out.general[i] = registers[kGeneral[i]];
+  for (std::size_t i = 0; i < kInstructionOrder.size(); ++i)
+    out.general[i] = registers[kInstructionOrder[i]];
   out.rip = registers[Reg::kRip];
   out.rflags = static_cast<std::uint32_t>(registers[Reg::kRflags]);
   const auto segment = [&](Reg reg) { return static_cast<std::uint16_t>(registers[reg]); };

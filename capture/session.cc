@@ -4,9 +4,9 @@
 #include <sys/utsname.h>
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "base/byte_source.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "base/version.h"
 #include "capture/interrupt.h"
@@ -28,11 +28,10 @@ Result<format::SigningKey> load_signing_key(const std::string& path) {
 std::string agent_json(const std::string& command) {
   utsname host{};
   ::uname(&host);
-  return json{{"agent", "hvdump-capture " + command},
-              {"version", kVersion},
-              {"host", host.nodename},
-              {"host_kernel", host.release}}
-      .dump(-1, ' ', false, json::error_handler_t::replace);
+  return to_text(json{{"agent", "hvdump-capture " + command},
+                      {"version", kVersion},
+                      {"host", host.nodename},
+                      {"host_kernel", host.release}});
 }
 
 }  // namespace

@@ -9,24 +9,47 @@
 
 namespace hvd {
 
-struct DecryptOptions {
+struct KeygenOptions {
+  std::string output;
+};
+void add_keygen_command(CLI::App& app, CommandOutcome& outcome);
+CommandOutcome run_keygen(const KeygenOptions& options);
+
+struct SlotListOptions {
+  std::string dump;
+  KeyOptions keys;
+  bool json = false;
+};
+void add_slot_list_command(CLI::App& app, CommandOutcome& outcome);
+CommandOutcome run_slot_list(const SlotListOptions& options);
+
+struct SlotOptions {
   std::string dump;
   std::string partition;
   std::string output;
-  std::string recipient;  // grant: age1...
-  std::vector<std::string> identities;
-  std::vector<std::string> passphrases;
-  std::vector<std::string> classes;  // grant
   std::size_t slot = 0;
-  bool json = false;
 };
+void add_slot_command(CLI::App& app, CommandOutcome& outcome);
+CommandOutcome run_slot(const SlotOptions& options);
 
-CommandOutcome run_keygen(const DecryptOptions& options);
-CommandOutcome run_list(const DecryptOptions& options);
-CommandOutcome run_slot(const DecryptOptions& options);
-CommandOutcome run_recover(const DecryptOptions& options);
-CommandOutcome run_grant(const DecryptOptions& options);
+struct RecoverOptions {
+  std::string dump;
+  std::string partition;
+  KeyOptions keys;
+  std::string output;
+};
+void add_recover_command(CLI::App& app, CommandOutcome& outcome);
+CommandOutcome run_recover(const RecoverOptions& options);
 
-void add_decrypt_commands(CLI::App& app, CommandOutcome& outcome);
+struct GrantOptions {
+  std::string dump;
+  std::string partition;
+  KeyOptions keys;
+  std::string output;
+  std::string recipient;  // age1...
+  std::vector<std::string> classes;
+};
+void add_grant_command(CLI::App& app, CommandOutcome& outcome);
+CommandOutcome run_grant(const GrantOptions& options);
 
 }  // namespace hvd

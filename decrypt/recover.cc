@@ -1,8 +1,7 @@
 // recover: one partition, unsealed, as a dump of its own.
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
-#include "base/byte_sink.h"
+#include "base/json.h"
 #include "base/output_file.h"
 #include "base/text.h"
 #include "base/version.h"
@@ -13,22 +12,6 @@
 
 namespace hvd {
 namespace {
-
-// Writes into a file that appears only when it is complete.
-class OutputSink final : public ByteSink {
- public:
-  explicit OutputSink(OutputFile& file) : file_(file) {}
-  Result<void> append(ByteView bytes) override {
-    HVD_TRY(file_.write_at(offset_, bytes));
-    offset_ += bytes.size();
-    return {};
-  }
-  Result<void> sync() override { return {}; }
-
- private:
-  OutputFile& file_;
-  std::uint64_t offset_ = 0;
-};
 
 // Returns how many pages were lost.
 Result<std::uint64_t> copy_partition(const Image& image, format::PartitionWriter& out) {
@@ -42,8 +25,8 @@ Result<std::uint64_t> copy_partition(const Image& image, format::PartitionWriter
 
 }  // namespace
 
-CommandOutcome run_recover(const DecryptOptions& options) {
-  const Keyring keys = HVD_TRY(Keyring::load(options.identities, options.passphrases));
+CommandOutcome run_recover(const RecoverOptions& options) {
+  const Keyring keys = HVD_TRY(Keyring::load(options.keys.identities, options.keys.passphrases));
   const format::Dump dump = HVD_TRY(format::Dump::open(options.dump));
   const format::DumpPartition* partition = HVD_TRY(dump.find(options.partition));
   const auto opener = HVD_TRY(dump.unlock(*partition, keys));
@@ -53,11 +36,11 @@ CommandOutcome run_recover(const DecryptOptions& options) {
   const nlohmann::json agent{{"agent", "hvdump-decrypt recover"},
                              {"version", kVersion},
                              {"recovered_from", format::text_of(dump.id())}};
-  format::DumpInfo info = HVD_TRY(format::new_dump_info(agent.dump()));
+  format::DumpInfo info = HVD_TRY(format::new_dump_info(to_text(agent)));
   info.created_ns = dump.created_ns();
   const format::SigningKey signer = HVD_TRY(format::SigningKey::generate());
   const auto writer =
-      HVD_TRY(format::DumpWriter::create(std::make_unique<OutputSink>(file), info, signer));
+      HVD_TRY(format::DumpWriter::create(std::make_unique<OutputFileSink>(file), info, signer));
   const auto out =
       HVD_TRY(writer->begin_partition({.name = image.name, .role = image.role}, nullptr, {}));
   const std::uint64_t lost = HVD_TRY(copy_partition(image, *out));
@@ -74,6 +57,17 @@ CommandOutcome run_recover(const DecryptOptions& options) {
   for (const std::string& problem : image.problems)
     std::fprintf(stderr, "%s\n", printable(problem).c_str());
   return image.problems.empty() ? ExitCode::kDone : ExitCode::kDamaged;
+}
+
+void add_recover_command(CLI::App& app, CommandOutcome& outcome) {
+  const auto options = std::make_shared<RecoverOptions>();
+  CLI::App* command =
+      app.add_subcommand("recover", "Write one partition, unsealed, as a dump of its own");
+  command->add_option("dump", options->dump, "The .hvd dump")->required();
+  command->add_option("--partition", options->partition, "The partition")->required();
+  add_key_options(*command, options->keys);
+  command->add_option("-o,--output", options->output, "File to write")->required();
+  command->callback([options, &outcome] { outcome = run_recover(*options); });
 }
 
 }  // namespace hvd

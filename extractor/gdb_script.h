@@ -2,6 +2,9 @@
 #pragma once
 
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "guest/linux/crash.h"
 
@@ -13,5 +16,13 @@ namespace hvd {
 /// that crashed.
 std::string gdb_script(const linux_guest::Kernel& kernel, const linux_guest::Crash& crash,
                        const std::string& core);
+
+/// `script` with each name replaced by its value. A value is never looked into: it may come from a
+/// hostile guest, and hold another's name.
+std::string with_values(std::string_view script,
+                        const std::vector<std::pair<std::string_view, std::string>>& values);
+
+/// gdb_script.py, without its first line.
+extern const std::string_view kGdbPython;
 
 }  // namespace hvd

@@ -44,7 +44,7 @@ void print(const json& ledger) {
 
 }  // namespace
 
-CommandOutcome run_ledger(const ExtractOptions& options) {
+CommandOutcome run_ledger(const LedgerOptions& options) {
   const Keyring keys = HVD_TRY(Keyring::load(options.identities, {}));
   const format::Dump dump = HVD_TRY(format::Dump::open(options.dump));
   for (const auto& partition : dump.partitions()) {
@@ -53,13 +53,23 @@ CommandOutcome run_ledger(const ExtractOptions& options) {
     const Image image = HVD_TRY(dump.image(partition, opener));
     const json ledger = HVD_TRY(ledger_of(image));
     if (options.json) {
-      std::printf("%s\n", ledger.dump(2, ' ', false, json::error_handler_t::replace).c_str());
+      std::puts(to_indented_text(ledger).c_str());
     } else {
       print(ledger);
     }
     return ExitCode::kDone;
   }
   return Error{ErrorCode::kNotFound, "the dump has no hypervisor partition"};
+}
+
+void add_ledger_command(CLI::App& app, CommandOutcome& outcome) {
+  const auto options = std::make_shared<LedgerOptions>();
+  CLI::App* command =
+      app.add_subcommand("ledger", "What of a dead host was kept, blanked and left out");
+  command->add_option("dump", options->dump, "The .hvd dump")->required();
+  command->add_option("--identity", options->identities, "age identity file (may repeat)");
+  command->add_flag("--json", options->json, "Print JSON");
+  command->callback([options, &outcome] { outcome = run_ledger(*options); });
 }
 
 }  // namespace hvd

@@ -6,6 +6,10 @@ int main(int argc, char** argv) {
                "hvdump-extract");
   hvd::set_up_app(app);
   hvd::CommandOutcome outcome = hvd::ExitCode::kDone;
-  hvd::add_extract_commands(app, outcome);
+  hvd::add_list_command(app, outcome);
+  hvd::add_ledger_command(app, outcome);
+  hvd::add_verify_command(app, outcome);
+  hvd::add_hypervisor_command(app, outcome);
+  hvd::add_partition_command(app, outcome);
   return hvd::run_command_line(app, argc, argv, outcome);
 }

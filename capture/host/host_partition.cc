@@ -1,8 +1,8 @@
 #include "capture/host/host_partition.h"
 
 #include <mutex>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/lru_cache.h"
 #include "base/text.h"
 #include "guest/kvm_host/host_pages.h"

@@ -1,6 +1,5 @@
 #include "capture/qemu/process_partition.h"
 
-#include <elf.h>
 #include <sys/utsname.h>
 
 #include <algorithm>
@@ -24,23 +23,24 @@ constexpr std::size_t kMaxBuildIdSearch = 1u << 20;
 std::string build_id(int pid) {
   const auto source = FileSource::open("/proc/" + std::to_string(pid) + "/exe");
   if (!source) return {};
-  const auto header = (*source)->read(0, sizeof(Elf64_Ehdr));
-  if (!header) return {};
-  Elf64_Ehdr elf{};
-  std::memcpy(&elf, header->data(), sizeof elf);
-  if (std::memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0 || elf.e_phentsize != sizeof(Elf64_Phdr))
+  const auto start = (*source)->read(0, sizeof(elf::FileHeader));
+  if (!start) return {};
+  elf::FileHeader header{};
+  std::memcpy(&header, start->data(), sizeof header);
+  if (std::memcmp(header.ident, elf::kIdent.data(), elf::kIdent.size()) != 0 ||
+      header.phentsize != sizeof(elf::ProgramHeader))
     return {};
-  const auto table = (*source)->read(elf.e_phoff, elf.e_phnum * sizeof(Elf64_Phdr));
+  const auto table = (*source)->read(header.phoff, header.phnum * sizeof(elf::ProgramHeader));
   if (!table) return {};
-  for (unsigned i = 0; i < elf.e_phnum; ++i) {
-    Elf64_Phdr program{};
+  for (unsigned i = 0; i < header.phnum; ++i) {
+    elf::ProgramHeader program{};
     std::memcpy(&program, table->data() + i * sizeof program, sizeof program);
-    if (program.p_type != PT_NOTE || program.p_filesz > kMaxBuildIdSearch) continue;
-    const auto bytes = (*source)->read(program.p_offset, program.p_filesz);
+    if (program.type != elf::kNote || program.filesz > kMaxBuildIdSearch) continue;
+    const auto bytes = (*source)->read(program.offset, program.filesz);
     const auto notes = bytes ? elf::parse_notes(*bytes) : Result<std::vector<Note>>(bytes.error());
     if (!notes) continue;
     for (const Note& note : *notes) {
-      if (note.name == "GNU" && note.type == NT_GNU_BUILD_ID) return hex_bytes(note.contents);
+      if (note.name == "GNU" && note.type == elf::kNoteBuildId) return hex_bytes(note.contents);
     }
   }
   return {};

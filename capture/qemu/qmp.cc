@@ -108,7 +108,7 @@ Result<json> QmpClient::transact(const json& request, int fd, std::chrono::milli
   json tagged = request;
   const std::uint64_t id = next_id_++;
   tagged["id"] = id;
-  HVD_TRY(send(tagged.dump(-1, ' ', false, json::error_handler_t::replace) + "\r\n", fd));
+  HVD_TRY(send(to_text(tagged) + "\r\n", fd));
   const Clock::time_point deadline = Clock::now() + timeout;
   const std::string command = text_member(request, "execute");
   for (int i = 0; i < kMaxUnrelated; ++i) {

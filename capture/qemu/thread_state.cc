@@ -111,38 +111,20 @@ std::vector<int> thread_ids(int pid) {
 }
 
 Registers to_registers(int tid, const user_regs_struct& in) {
+  std::array<std::uint64_t, kUserOrder.size()> words{};
+  static_assert(sizeof in == sizeof words);
+  std::memcpy(words.data(), &in, sizeof in);
   Registers out;
   out.id = static_cast<std::uint32_t>(tid);
-  const std::pair<Reg, std::uint64_t> values[] = {{Reg::kRax, in.rax},
-                                                  {Reg::kRbx, in.rbx},
-                                                  {Reg::kRcx, in.rcx},
-                                                  {Reg::kRdx, in.rdx},
-                                                  {Reg::kRsi, in.rsi},
-                                                  {Reg::kRdi, in.rdi},
-                                                  {Reg::kRbp, in.rbp},
-                                                  {Reg::kRsp, in.rsp},
-                                                  {Reg::kR8, in.r8},
-                                                  {Reg::kR9, in.r9},
-                                                  {Reg::kR10, in.r10},
-                                                  {Reg::kR11, in.r11},
-                                                  {Reg::kR12, in.r12},
-                                                  {Reg::kR13, in.r13},
-                                                  {Reg::kR14, in.r14},
-                                                  {Reg::kR15, in.r15},
-                                                  {Reg::kRip, in.rip},
-                                                  {Reg::kRflags, in.eflags},
-                                                  {Reg::kOrigRax, in.orig_rax},
-                                                  {Reg::kCs, in.cs},
-                                                  {Reg::kSs, in.ss},
-                                                  {Reg::kFsBase, in.fs_base}};
-  for (const auto& [reg, value] : values) out.set(reg, value);
+  for (std::size_t i = 0; i < kUserOrder.size(); ++i) out.set(kUserOrder[i], words[i]);
+  // Zero in any 64-bit process but for a gs base of its own, which nobody asks for.
+  for (const Reg reg : {Reg::kGsBase, Reg::kDs, Reg::kEs, Reg::kFs, Reg::kGs}) out.forget(reg);
   return out;
 }
 
 void filter_registers(Registers& registers, const Filter& filter) {
-  for (Reg reg :
-       {Reg::kRax, Reg::kRbx, Reg::kRcx, Reg::kRdx, Reg::kRsi, Reg::kRdi, Reg::kRbp, Reg::kR8,
-        Reg::kR9, Reg::kR10, Reg::kR11, Reg::kR12, Reg::kR13, Reg::kR14, Reg::kR15}) {
+  for (const Reg reg : kInstructionOrder) {
+    if (reg == Reg::kRsp) continue;  // where the stack begins that is kept
     if (!filter.allows(registers[reg])) registers.forget(reg);
   }
 }

@@ -2,7 +2,10 @@
 // them (include/uapi/linux/elf.h, elfcore.h).
 #pragma once
 
+#include <string_view>
+
 #include "base/endian.h"
+#include "base/registers.h"
 
 namespace hvd::elf {
 
@@ -57,6 +60,10 @@ struct NoteHeader {
 };
 static_assert(sizeof(NoteHeader) == 12 && WireStruct<NoteHeader>);
 
+/// How a file begins that is 64-bit, little-endian and of version 1.
+inline constexpr std::string_view kIdent{
+    "\x7f"
+    "ELF\x02\x01\x01"};
 inline constexpr std::uint16_t kTypeCore = 4;
 inline constexpr std::uint16_t kMachineX86_64 = 62;
 inline constexpr std::uint32_t kLoad = 1;
@@ -66,14 +73,13 @@ inline constexpr std::uint32_t kNote = 4;
 inline constexpr std::uint16_t kPhnumExtended = 0xffff;
 
 inline constexpr std::uint32_t kNotePrstatus = 1;
-inline constexpr std::uint32_t kNotePrpsinfo = 3;
+inline constexpr std::uint32_t kNoteBuildId = 3;  // of owner "GNU"
 inline constexpr std::uint32_t kNoteAuxv = 6;
 inline constexpr std::uint32_t kNoteFile = 0x46494c45;
 
-// struct user_regs_struct (arch/x86/include/asm/user_64.h).
+// struct user_regs_struct, in kUserOrder (base/registers.h).
 struct UserRegisters {
-  le64 r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs,
-      rflags, rsp, ss, fs_base, gs_base, ds, es, fs, gs;
+  le64 words[kUserOrder.size()];
 };
 static_assert(sizeof(UserRegisters) == 216 && WireStruct<UserRegisters>);
 

@@ -23,79 +23,60 @@ T prefix_of(ByteView bytes) {
 }
 
 void set_from_prstatus(Registers& out, const UserRegisters& in) {
-  const std::pair<Reg, std::uint64_t> values[] = {{Reg::kRax, in.rax},
-                                                  {Reg::kRbx, in.rbx},
-                                                  {Reg::kRcx, in.rcx},
-                                                  {Reg::kRdx, in.rdx},
-                                                  {Reg::kRsi, in.rsi},
-                                                  {Reg::kRdi, in.rdi},
-                                                  {Reg::kRbp, in.rbp},
-                                                  {Reg::kRsp, in.rsp},
-                                                  {Reg::kR8, in.r8},
-                                                  {Reg::kR9, in.r9},
-                                                  {Reg::kR10, in.r10},
-                                                  {Reg::kR11, in.r11},
-                                                  {Reg::kR12, in.r12},
-                                                  {Reg::kR13, in.r13},
-                                                  {Reg::kR14, in.r14},
-                                                  {Reg::kR15, in.r15},
-                                                  {Reg::kRip, in.rip},
-                                                  {Reg::kRflags, in.rflags},
-                                                  {Reg::kOrigRax, in.orig_rax},
-                                                  {Reg::kCs, in.cs},
-                                                  {Reg::kSs, in.ss},
-                                                  {Reg::kDs, in.ds},
-                                                  {Reg::kEs, in.es},
-                                                  {Reg::kFs, in.fs},
-                                                  {Reg::kGs, in.gs}};
-  for (const auto& [reg, value] : values) out.set(reg, value);
+  for (std::size_t i = 0; i < kUserOrder.size(); ++i) out.set(kUserOrder[i], in.words[i]);
   // Zero where nobody filled them in. A kernel that dies saves as gs base the one that is swapped
   // out (ELF_CORE_COPY_REGS, arch/x86/include/asm/elf.h).
-  if (in.fs_base != 0) out.set(Reg::kFsBase, in.fs_base);
-  if (in.gs_base != 0) out.set((in.cs & 3) != 0 ? Reg::kGsBase : Reg::kKernelGsBase, in.gs_base);
+  const std::uint64_t gs_base = out[Reg::kGsBase];
+  if (out[Reg::kFsBase] == 0) out.forget(Reg::kFsBase);
+  out.forget(Reg::kGsBase);
+  if (gs_base != 0) out.set((out[Reg::kCs] & 3) != 0 ? Reg::kGsBase : Reg::kKernelGsBase, gs_base);
 }
 
+// Where the "QEMU" note has each register.
+struct QemuWord {
+  Reg reg;
+  le64 QemuCpuState::* place;
+};
+constexpr QemuWord kQemuWords[] = {
+    // clang-format off
+    {Reg::kRax, &QemuCpuState::rax}, {Reg::kRbx, &QemuCpuState::rbx}, {Reg::kRcx, &QemuCpuState::rcx},
+    {Reg::kRdx, &QemuCpuState::rdx}, {Reg::kRsi, &QemuCpuState::rsi}, {Reg::kRdi, &QemuCpuState::rdi},
+    {Reg::kRsp, &QemuCpuState::rsp}, {Reg::kRbp, &QemuCpuState::rbp}, {Reg::kR8, &QemuCpuState::r8},
+    {Reg::kR9, &QemuCpuState::r9}, {Reg::kR10, &QemuCpuState::r10}, {Reg::kR11, &QemuCpuState::r11},
+    {Reg::kR12, &QemuCpuState::r12}, {Reg::kR13, &QemuCpuState::r13}, {Reg::kR14, &QemuCpuState::r14},
+    {Reg::kR15, &QemuCpuState::r15}, {Reg::kRip, &QemuCpuState::rip},
+    {Reg::kRflags, &QemuCpuState::rflags}, {Reg::kKernelGsBase, &QemuCpuState::kernel_gs_base}};
+// clang-format on
+constexpr std::pair<Reg, std::size_t> kQemuControl[] = {
+    {Reg::kCr0, 0}, {Reg::kCr2, 2}, {Reg::kCr3, 3}, {Reg::kCr4, 4}};
+// Of a segment register as much as Registers keep.
+struct QemuSegmentPlace {
+  QemuSegment QemuCpuState::* place;
+  std::optional<Reg> selector, base, limit;
+};
+constexpr QemuSegmentPlace kQemuSegments[] = {
+    {&QemuCpuState::cs, Reg::kCs, {}, {}},
+    {&QemuCpuState::ss, Reg::kSs, {}, {}},
+    {&QemuCpuState::ds, Reg::kDs, {}, {}},
+    {&QemuCpuState::es, Reg::kEs, {}, {}},
+    {&QemuCpuState::fs, Reg::kFs, Reg::kFsBase, {}},
+    {&QemuCpuState::gs, Reg::kGs, Reg::kGsBase, {}},
+    {&QemuCpuState::ldt, Reg::kLdtr, Reg::kLdtrBase, {}},
+    {&QemuCpuState::tr, Reg::kTr, Reg::kTrBase, {}},
+    {&QemuCpuState::gdt, {}, Reg::kGdtrBase, Reg::kGdtrLimit},
+    {&QemuCpuState::idt, {}, Reg::kIdtrBase, Reg::kIdtrLimit}};
+
 void set_from_qemu(Registers& out, const QemuCpuState& in, std::size_t present) {
-  const std::pair<Reg, std::uint64_t> values[] = {{Reg::kRax, in.rax},
-                                                  {Reg::kRbx, in.rbx},
-                                                  {Reg::kRcx, in.rcx},
-                                                  {Reg::kRdx, in.rdx},
-                                                  {Reg::kRsi, in.rsi},
-                                                  {Reg::kRdi, in.rdi},
-                                                  {Reg::kRbp, in.rbp},
-                                                  {Reg::kRsp, in.rsp},
-                                                  {Reg::kR8, in.r8},
-                                                  {Reg::kR9, in.r9},
-                                                  {Reg::kR10, in.r10},
-                                                  {Reg::kR11, in.r11},
-                                                  {Reg::kR12, in.r12},
-                                                  {Reg::kR13, in.r13},
-                                                  {Reg::kR14, in.r14},
-                                                  {Reg::kR15, in.r15},
-                                                  {Reg::kRip, in.rip},
-                                                  {Reg::kRflags, in.rflags},
-                                                  {Reg::kCr0, in.cr[0]},
-                                                  {Reg::kCr2, in.cr[2]},
-                                                  {Reg::kCr3, in.cr[3]},
-                                                  {Reg::kCr4, in.cr[4]},
-                                                  {Reg::kCs, in.cs.selector},
-                                                  {Reg::kSs, in.ss.selector},
-                                                  {Reg::kDs, in.ds.selector},
-                                                  {Reg::kEs, in.es.selector},
-                                                  {Reg::kFs, in.fs.selector},
-                                                  {Reg::kGs, in.gs.selector},
-                                                  {Reg::kLdtr, in.ldt.selector},
-                                                  {Reg::kTr, in.tr.selector},
-                                                  {Reg::kFsBase, in.fs.base},
-                                                  {Reg::kGsBase, in.gs.base},
-                                                  {Reg::kLdtrBase, in.ldt.base},
-                                                  {Reg::kTrBase, in.tr.base},
-                                                  {Reg::kGdtrBase, in.gdt.base},
-                                                  {Reg::kGdtrLimit, in.gdt.limit},
-                                                  {Reg::kIdtrBase, in.idt.base},
-                                                  {Reg::kIdtrLimit, in.idt.limit}};
-  for (const auto& [reg, value] : values) out.set(reg, value);
-  if (present >= sizeof in) out.set(Reg::kKernelGsBase, in.kernel_gs_base);
+  for (const auto& [reg, place] : kQemuWords) {
+    if (reg != Reg::kKernelGsBase || present >= sizeof in) out.set(reg, in.*place);
+  }
+  for (const auto& [reg, number] : kQemuControl) out.set(reg, in.cr[number]);
+  for (const auto& [place, selector, base, limit] : kQemuSegments) {
+    const QemuSegment& segment = in.*place;
+    if (selector) out.set(*selector, segment.selector);
+    if (base) out.set(*base, segment.base);
+    if (limit) out.set(*limit, segment.limit);
+  }
 }
 
 }  // namespace
@@ -136,19 +117,11 @@ void append_note(Bytes& to, const Note& note) {
 Note prstatus_note(const Registers& in, std::uint32_t pid) {
   Prstatus status{};
   status.pid = pid;
-  UserRegisters& out = status.registers;
-  out.rax = in[Reg::kRax], out.rbx = in[Reg::kRbx], out.rcx = in[Reg::kRcx],
-  out.rdx = in[Reg::kRdx];
-  out.rsi = in[Reg::kRsi], out.rdi = in[Reg::kRdi], out.rbp = in[Reg::kRbp],
-  out.rsp = in[Reg::kRsp];
-  out.r8 = in[Reg::kR8], out.r9 = in[Reg::kR9], out.r10 = in[Reg::kR10], out.r11 = in[Reg::kR11];
-  out.r12 = in[Reg::kR12], out.r13 = in[Reg::kR13], out.r14 = in[Reg::kR14],
-  out.r15 = in[Reg::kR15];
-  out.rip = in[Reg::kRip], out.rflags = in[Reg::kRflags];
-  out.orig_rax = in.get(Reg::kOrigRax).value_or(~std::uint64_t{0});
-  out.cs = in[Reg::kCs], out.ss = in[Reg::kSs], out.ds = in[Reg::kDs], out.es = in[Reg::kEs];
-  out.fs = in[Reg::kFs], out.gs = in[Reg::kGs], out.fs_base = in[Reg::kFsBase],
-  out.gs_base = in[Reg::kGsBase];
+  for (std::size_t i = 0; i < kUserOrder.size(); ++i) {
+    // -1 says that it is in no system call.
+    const std::uint64_t unknown = kUserOrder[i] == Reg::kOrigRax ? ~std::uint64_t{0} : 0;
+    status.registers.words[i] = in.get(kUserOrder[i]).value_or(unknown);
+  }
   const ByteView bytes = bytes_of(status);
   return {"CORE", kNotePrstatus, Bytes(bytes.begin(), bytes.end())};
 }
@@ -157,30 +130,14 @@ Note qemu_note(const Registers& in) {
   QemuCpuState state{};
   state.version = 1;
   state.size = sizeof state;
-  state.rax = in[Reg::kRax], state.rbx = in[Reg::kRbx], state.rcx = in[Reg::kRcx],
-  state.rdx = in[Reg::kRdx];
-  state.rsi = in[Reg::kRsi], state.rdi = in[Reg::kRdi], state.rsp = in[Reg::kRsp],
-  state.rbp = in[Reg::kRbp];
-  state.r8 = in[Reg::kR8], state.r9 = in[Reg::kR9], state.r10 = in[Reg::kR10],
-  state.r11 = in[Reg::kR11];
-  state.r12 = in[Reg::kR12], state.r13 = in[Reg::kR13], state.r14 = in[Reg::kR14],
-  state.r15 = in[Reg::kR15];
-  state.rip = in[Reg::kRip], state.rflags = in[Reg::kRflags];
-  const auto segment = [&in](QemuSegment& out, Reg selector, std::optional<Reg> base) {
-    out.selector = static_cast<std::uint32_t>(in[selector]);
-    if (base) out.base = in[*base];
-  };
-  segment(state.cs, Reg::kCs, std::nullopt), segment(state.ss, Reg::kSs, std::nullopt);
-  segment(state.ds, Reg::kDs, std::nullopt), segment(state.es, Reg::kEs, std::nullopt);
-  segment(state.fs, Reg::kFs, Reg::kFsBase), segment(state.gs, Reg::kGs, Reg::kGsBase);
-  segment(state.ldt, Reg::kLdtr, Reg::kLdtrBase), segment(state.tr, Reg::kTr, Reg::kTrBase);
-  state.gdt.base = in[Reg::kGdtrBase],
-  state.gdt.limit = static_cast<std::uint32_t>(in[Reg::kGdtrLimit]);
-  state.idt.base = in[Reg::kIdtrBase],
-  state.idt.limit = static_cast<std::uint32_t>(in[Reg::kIdtrLimit]);
-  state.cr[0] = in[Reg::kCr0], state.cr[2] = in[Reg::kCr2], state.cr[3] = in[Reg::kCr3],
-  state.cr[4] = in[Reg::kCr4];
-  state.kernel_gs_base = in[Reg::kKernelGsBase];
+  for (const auto& [reg, place] : kQemuWords) state.*place = in[reg];
+  for (const auto& [reg, number] : kQemuControl) state.cr[number] = in[reg];
+  for (const auto& [place, selector, base, limit] : kQemuSegments) {
+    QemuSegment& segment = state.*place;
+    if (selector) segment.selector = static_cast<std::uint32_t>(in[*selector]);
+    if (base) segment.base = in[*base];
+    if (limit) segment.limit = static_cast<std::uint32_t>(in[*limit]);
+  }
   const ByteView bytes = bytes_of(state);
   return {"QEMU", 0, Bytes(bytes.begin(), bytes.end())};
 }

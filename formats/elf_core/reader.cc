@@ -89,10 +89,7 @@ class CoreMemory final : public PhysicalMemory {
 
 Result<Core> read_core(const ByteSource& source) {
   const auto header = HVD_TRY(read_struct<FileHeader>(source, 0));
-  if (std::memcmp(header.ident,
-                  "\x7f"
-                  "ELF\x02\x01",
-                  6) != 0) {
+  if (std::memcmp(header.ident, kIdent.data(), 6) != 0) {
     return Error{ErrorCode::kUnsupported, "not a 64-bit little-endian ELF file"};
   }
   if (header.type != kTypeCore)

@@ -31,10 +31,7 @@ std::vector<std::uint64_t> piece_offsets(const std::vector<PhysRange>& pieces, s
 
 FileHeader file_header(std::size_t program_headers) {
   FileHeader header{};
-  std::memcpy(header.ident,
-              "\x7f"
-              "ELF\x02\x01\x01",
-              7);
+  std::memcpy(header.ident, kIdent.data(), kIdent.size());
   header.type = kTypeCore;
   header.machine = kMachineX86_64;
   header.version = 1;

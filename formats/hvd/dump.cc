@@ -194,6 +194,9 @@ Result<void> Dump::read_visible(const RecordPlace& place) {
   partition->reason = string_of(object, "reason");
   partition->total_bytes = number_of(object, "total_bytes");
   partition->stored_bytes = number_of(object, "stored_bytes");
+  if (const std::uint64_t size = number_of(object, "file_bytes");
+      size > 0 && size <= place.file_offset)
+    partition->file_bytes = size;
   return {};
 }
 

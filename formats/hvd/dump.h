@@ -24,7 +24,8 @@ struct DumpPartition {
   PartitionState state = PartitionState::kIncomplete;
   std::string reason;
   std::uint64_t total_bytes = 0;
-  std::uint64_t stored_bytes = 0;
+  std::uint64_t stored_bytes = 0;           // before compression
+  std::optional<std::uint64_t> file_bytes;  // its records, in the file; not known of older dumps
   std::vector<KeySlot> slots;
   /// Of a sealed one, in hexadecimal, by the name of the key; a damaged one is not among them.
   std::map<std::string, std::string, std::less<>> commitments;

@@ -71,6 +71,11 @@ struct RecordHeader {
 static_assert(sizeof(RecordHeader) == 48 && WireStruct<RecordHeader>);
 inline constexpr std::size_t kHashedHeaderBytes = 32;  // all but `check`
 
+/// What a record takes in the file: its header, its payload and the padding behind it.
+constexpr std::uint64_t record_bytes(std::uint64_t payload_size) {
+  return sizeof(RecordHeader) + (payload_size + kAlignment - 1) / kAlignment * kAlignment;
+}
+
 // SPEC.md, "Packed blocks".
 enum class Codec : std::uint8_t { kNone = 0, kLz4 = 1, kZstd = 2 };
 struct PackedHeader {

@@ -8,10 +8,6 @@
 namespace hvd::format {
 namespace {
 
-std::uint64_t padded(std::uint64_t size) {
-  return (size + kAlignment - 1) / kAlignment * kAlignment;
-}
-
 std::string describe(const Record& record) {
   return "record at byte " + std::to_string(record.file_offset) + " (type " +
          std::to_string(record.header.type) + ")";
@@ -19,7 +15,7 @@ std::string describe(const Record& record) {
 
 }  // namespace
 
-std::uint64_t Record::end() const { return file_offset + sizeof header + padded(payload.size()); }
+std::uint64_t Record::end() const { return file_offset + record_bytes(payload.size()); }
 
 Result<RecordReader> RecordReader::open(std::shared_ptr<const ByteSource> source) {
   FileHeader header{};

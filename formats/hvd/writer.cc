@@ -5,23 +5,15 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 #include "base/byte_writer.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "formats/hvd/binding.h"
 
 namespace hvd::format {
-namespace {
 
 using nlohmann::json;
-
-// Hostile names and sentences are bytes, not always UTF-8.
-std::string text_of(const json& object) {
-  return object.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-}  // namespace
 
 Result<DumpInfo> new_dump_info(std::string agent_json) {
   if (sodium_init() < 0) return Error{ErrorCode::kIo, "the system gives no usable randomness"};
@@ -52,17 +44,25 @@ Result<std::unique_ptr<PartitionWriter>> DumpWriter::begin_partition(
     header["commitments"][std::string(name_of(key))] =
         hex_bytes(std::as_bytes(std::span(commitment)));
   }
-  HVD_TRY(records_->append(RecordType::kPartition, kFlagCritical, number, 0,
-                           as_bytes(text_of(header))));
+  std::unique_ptr<PartitionWriter> partition(
+      new PartitionWriter(*records_, info, number, std::move(sealer)));
+  HVD_TRY(
+      partition->put_record(RecordType::kPartition, kFlagCritical, 0, as_bytes(to_text(header))));
   for (std::size_t i = 0; i < slots.size(); ++i) {
     ByteWriter slot;
     slot.u16(static_cast<std::uint16_t>(slots[i].recipient.size()))
         .put(as_bytes(slots[i].recipient));
     slot.put(ByteView(slots[i].blob));
-    HVD_TRY(records_->append(RecordType::kKeySlot, kFlagCritical, number, i, slot.view()));
+    HVD_TRY(partition->put_record(RecordType::kKeySlot, kFlagCritical, i, slot.view()));
   }
-  return std::unique_ptr<PartitionWriter>(
-      new PartitionWriter(*records_, info, number, std::move(sealer)));
+  return partition;
+}
+
+Result<std::uint64_t> PartitionWriter::put_record(RecordType type, std::uint16_t flags,
+                                                  std::uint64_t sequence, ByteView payload) {
+  const std::uint64_t at = HVD_TRY(records_.append(type, flags, partition_, sequence, payload));
+  file_bytes_ += record_bytes(payload.size());
+  return at;
 }
 
 Result<std::uint64_t> PartitionWriter::put_block(RecordType type, std::uint64_t sequence,
@@ -79,7 +79,7 @@ Result<std::uint64_t> PartitionWriter::put_block(RecordType type, std::uint64_t 
     payload = std::move(sealed);
     flags |= kFlagSealed;
   }
-  return records_.append(type, flags | kFlagCritical, partition_, sequence, payload);
+  return put_record(type, flags | kFlagCritical, sequence, payload);
 }
 
 Result<void> PartitionWriter::facts(const Facts& facts) {
@@ -160,7 +160,7 @@ Result<std::uint64_t> PartitionWriter::put_chunk(std::uint32_t segment, std::uin
   } else {
     append(payload, body.data);
   }
-  return records_.append(RecordType::kChunk, flags, partition_, place.sequence, payload);
+  return put_record(RecordType::kChunk, flags, place.sequence, payload);
 }
 
 Result<void> PartitionWriter::end(PartitionState state, const std::string& reason,
@@ -196,13 +196,13 @@ Result<void> PartitionWriter::end(PartitionState state, const std::string& reaso
                      {"repeat_pages", totals_.repeat_pages},
                      {"absent_pages", absent},
                      {"problems", problems}};
-  HVD_TRY(put_block(RecordType::kSummary, 0, as_bytes(text_of(summary))));
+  HVD_TRY(put_block(RecordType::kSummary, 0, as_bytes(to_text(summary))));
   const json outcome{{"state", name_of(state)},
                      {"reason", reason},
                      {"total_bytes", (stored + missing) * kPageBytes},
-                     {"stored_bytes", stored * kPageBytes}};
-  HVD_TRY(records_.append(RecordType::kPartitionEnd, kFlagCritical, partition_, 0,
-                          as_bytes(text_of(outcome))));
+                     {"stored_bytes", stored * kPageBytes},
+                     {"file_bytes", file_bytes_.load()}};
+  HVD_TRY(put_record(RecordType::kPartitionEnd, kFlagCritical, 0, as_bytes(to_text(outcome))));
   return records_.checkpoint();
 }
 

@@ -5,6 +5,7 @@
 // dump.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -136,6 +137,9 @@ class PartitionWriter {
         partition_(partition),
         sealer_(std::move(sealer)) {}
 
+  /// Appends a record of this partition and counts what it takes in the file.
+  Result<std::uint64_t> put_record(RecordType type, std::uint16_t flags, std::uint64_t sequence,
+                                   ByteView payload);
   /// Packs, seals when the partition is sealed, appends.
   Result<std::uint64_t> put_block(RecordType type, std::uint64_t sequence, ByteView raw,
                                   std::uint16_t flags = 0);
@@ -151,6 +155,7 @@ class PartitionWriter {
   std::vector<std::uint32_t> begun_;  // sorted
   std::vector<MapIndexEntry> maps_;
   PartitionTotals totals_;
+  std::atomic<std::uint64_t> file_bytes_{0};
   std::uint64_t notes_ = 0;
   std::uint64_t register_sets_ = 0;
 };

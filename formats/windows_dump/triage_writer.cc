@@ -38,42 +38,22 @@ class Layout {
   Bytes bytes_;
 };
 
-}  // namespace
-
-Result<Bytes> triage_dump(const TriagePlan& plan) {
-  std::size_t size = plan.stack.size() + plan.prcb.size();
-  for (const TriagePlan::Block& block : plan.blocks) size += block.bytes.size();
-  if (size > kMostBytes)
-    return Error{ErrorCode::kInvalidArgument,
-                 "a triage dump of " + std::to_string(size) + " bytes cannot be"};
-  TriageHeader head{};
-  Layout out(kUnloadedAt);
-  head.context_offset = offsetof(Header64, context);
-  head.exception_offset = offsetof(Header64, exception);
-  head.mm_offset = kMmAt;
-  {
-    ByteWriter table;
-    table.put(le64(plan.unloaded.size()));
-    for (const TriagePlan::Unloaded& driver : plan.unloaded) {
-      UnloadedDriver entry{};
-      const Bytes name = to_utf16(driver.name);
-      const std::size_t bytes = std::min(name.size(), sizeof entry.name);
-      entry.name_bytes = entry.name_capacity = static_cast<std::uint16_t>(bytes);
-      if (bytes > 0) std::memcpy(entry.name, name.data(), bytes);
-      entry.begin = driver.begin.value, entry.end = driver.end.value;
-      table.put(entry);
-    }
-    head.unloaded_drivers_offset = out.add(table.view());
+void add_unloaded(const TriagePlan& plan, Layout& out, TriageHeader& head) {
+  ByteWriter table;
+  table.put(le64(plan.unloaded.size()));
+  for (const TriagePlan::Unloaded& driver : plan.unloaded) {
+    UnloadedDriver entry{};
+    const Bytes name = to_utf16(driver.name);
+    const std::size_t bytes = std::min(name.size(), sizeof entry.name);
+    entry.name_bytes = entry.name_capacity = static_cast<std::uint16_t>(bytes);
+    if (bytes > 0) std::memcpy(entry.name, name.data(), bytes);
+    entry.begin = driver.begin.value, entry.end = driver.end.value;
+    table.put(entry);
   }
-  head.prcb_offset = out.add(plan.prcb);
-  head.process_offset = out.add(plan.process);
-  head.thread_offset = out.add(plan.thread);
-  head.call_stack_offset = out.add(plan.stack);
-  head.call_stack_size = static_cast<std::uint32_t>(plan.stack.size());
-  head.top_of_stack = plan.stack_at.value;
-  head.debugger_data_offset = out.add(plan.debugger_data);
-  head.debugger_data_size = static_cast<std::uint32_t>(plan.debugger_data.size());
+  head.unloaded_drivers_offset = out.add(table.view());
+}
 
+void add_drivers(const TriagePlan& plan, Layout& out, TriageHeader& head) {
   // The names follow the drivers, so where each is depends on how many there are.
   ByteWriter names;
   const std::uint32_t list = (out.here() + 7) / 8 * 8;
@@ -96,7 +76,9 @@ Result<Bytes> triage_dump(const TriagePlan& plan) {
   head.driver_count = static_cast<std::uint32_t>(plan.drivers.size());
   head.string_pool_offset = out.add(names.view());
   head.string_pool_size = static_cast<std::uint32_t>(names.size());
+}
 
+void add_blocks(const TriagePlan& plan, Layout& out, TriageHeader& head) {
   std::uint32_t data =
       (out.here() + 7) / 8 * 8 + static_cast<std::uint32_t>(plan.blocks.size() * sizeof(DataBlock));
   ByteWriter table, contents;
@@ -108,6 +90,32 @@ Result<Bytes> triage_dump(const TriagePlan& plan) {
   head.data_blocks_offset = out.add(table.view());
   head.data_blocks_count = static_cast<std::uint32_t>(plan.blocks.size());
   append(out.bytes(), contents.view());
+}
+
+}  // namespace
+
+Result<Bytes> triage_dump(const TriagePlan& plan) {
+  std::size_t size = plan.stack.size() + plan.prcb.size();
+  for (const TriagePlan::Block& block : plan.blocks) size += block.bytes.size();
+  if (size > kMostBytes)
+    return Error{ErrorCode::kInvalidArgument,
+                 "a triage dump of " + std::to_string(size) + " bytes cannot be"};
+  TriageHeader head{};
+  Layout out(kUnloadedAt);
+  head.context_offset = offsetof(Header64, context);
+  head.exception_offset = offsetof(Header64, exception);
+  head.mm_offset = kMmAt;
+  add_unloaded(plan, out, head);
+  head.prcb_offset = out.add(plan.prcb);
+  head.process_offset = out.add(plan.process);
+  head.thread_offset = out.add(plan.thread);
+  head.call_stack_offset = out.add(plan.stack);
+  head.call_stack_size = static_cast<std::uint32_t>(plan.stack.size());
+  head.top_of_stack = plan.stack_at.value;
+  head.debugger_data_offset = out.add(plan.debugger_data);
+  head.debugger_data_size = static_cast<std::uint32_t>(plan.debugger_data.size());
+  add_drivers(plan, out, head);
+  add_blocks(plan, out, head);
   while (out.bytes().size() % 4 != 0) out.bytes().push_back(std::byte{0});
   head.valid_offset = out.here();
   append(out.bytes(), as_bytes(kTriageEnd));

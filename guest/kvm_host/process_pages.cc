@@ -99,6 +99,82 @@ struct ProcessPages::Survey {
   }
 };
 
+// All processes: those that run VMs, or share memory with one that does, together; each other by
+// its struct mm_struct.
+class ProcessPages::Processes {
+ public:
+  static Result<Processes> of(const Host& host, const Layout& layout, const ProcessPages& pages) {
+    Processes out(host.kernel, layout, pages);
+    std::vector<std::string> problems;
+    const std::vector<Task> tasks = read_tasks(host.kernel, problems);
+    if (!problems.empty()) return Error{ErrorCode::kCorrupt, problems.front()};
+    // Of a VMM that is exiting, the VM still leads to its memory.
+    for (const VirtualMachine& machine : host.machines)
+      out.tenants_.add(HVD_TRY(Survey::of(host.kernel, layout, pages, machine.mm)));
+    for (const Task& task : tasks) {
+      const std::uint64_t mm = HVD_TRY(host.kernel.field(task.struct_at, layout.mm));
+      const bool is_vmm = HVD_TRY(host.vmms.may_run(host.kernel, task.struct_at));
+      if (mm == 0 && !is_vmm) continue;
+      const auto added = out.add(task, mm, is_vmm);
+      // Then nothing can be told from its memory. Of another process nothing is kept, though it may
+      // be the back end of a VM's device.
+      if (!added && is_vmm) return added.error();
+      if (added) continue;
+      if (pages.which_ == HostFiles::kAll)
+        return with_context(added, "files of process " + std::to_string(task.pid)).error();
+      out.unknown_.insert(mm);
+    }
+    out.join_sharers();
+    return out;
+  }
+
+  Survey& tenants() { return tenants_; }
+  const std::unordered_map<std::uint64_t, Survey>& others() const { return others_; }
+
+ private:
+  Processes(const Kernel& kernel, const Layout& layout, const ProcessPages& pages)
+      : kernel_(kernel), layout_(layout), pages_(pages) {}
+
+  // Threads of a process may have files of their own.
+  Result<void> add(const Task& task, std::uint64_t mm, bool is_vmm) {
+    Survey* to = &tenants_;
+    if (!is_vmm) {
+      const auto [at, is_new] = others_.try_emplace(mm);
+      to = &at->second;
+      if (is_new) *to = HVD_TRY(Survey::of(kernel_, layout_, pages_, VirtAddr{mm}));
+    }
+    const std::uint64_t files = HVD_TRY(kernel_.field(task.struct_at, layout_.files));
+    if (files != 0 && (is_vmm ? tenants_seen_files_ : seen_files_).insert(files).second)
+      HVD_TRY(to->add_open_files(kernel_, layout_, VirtAddr{files}));
+    return {};
+  }
+
+  // Whoever shares memory with a VMM, or with one that does, counts as one.
+  void join_sharers() {
+    for (bool again = true; again;) {
+      again = false;
+      for (auto each = others_.begin(); each != others_.end();) {
+        const Survey& survey = each->second;
+        if (!unknown_.contains(each->first) && !overlap(survey.shared, tenants_.shared) &&
+            !overlap(survey.anonymous, tenants_.anonymous)) {
+          ++each;
+          continue;
+        }
+        tenants_.add(survey);
+        each = others_.erase(each);
+        again = true;
+      }
+    }
+  }
+
+  const Kernel& kernel_;
+  const Layout& layout_;
+  const ProcessPages& pages_;
+  Survey tenants_;
+  std::unordered_map<std::uint64_t, Survey> others_;
+  Set seen_files_, tenants_seen_files_, unknown_;
+};
+
 Result<ProcessPages> ProcessPages::open(const Host& host, HostFiles which) {
   const Kernel& kernel = host.kernel;
   if (!host.vmms.complete())
@@ -109,57 +185,8 @@ Result<ProcessPages> ProcessPages::open(const Host& host, HostFiles which) {
   const Member root = HVD_TRY(types.member("anon_vma", "root"));
   ProcessPages out(kernel, structs, root);
   out.which_ = which;
-  std::vector<std::string> problems;
-  const std::vector<Task> tasks = read_tasks(kernel, problems);
-  if (!problems.empty()) return Error{ErrorCode::kCorrupt, problems.front()};
-
-  // By process; threads may have files of their own. Of a VMM that is exiting, the VM still leads
-  // to its memory.
-  std::unordered_map<std::uint64_t, Survey> others;
-  Survey tenants;
-  Set seen_files, tenants_seen_files, unknown;
-  for (const VirtualMachine& machine : host.machines)
-    tenants.add(HVD_TRY(Survey::of(kernel, layout, out, machine.mm)));
-  for (const Task& task : tasks) {
-    const std::uint64_t mm = HVD_TRY(kernel.field(task.struct_at, layout.mm));
-    const bool is_vmm = HVD_TRY(host.vmms.may_run(kernel, task.struct_at));
-    if (mm == 0 && !is_vmm) continue;
-    const auto add = [&]() -> Result<void> {
-      Survey* to = &tenants;
-      if (!is_vmm) {
-        const auto [at, is_new] = others.try_emplace(mm);
-        to = &at->second;
-        if (is_new) *to = HVD_TRY(Survey::of(kernel, layout, out, VirtAddr{mm}));
-      }
-      const std::uint64_t files = HVD_TRY(kernel.field(task.struct_at, layout.files));
-      if (files != 0 && (is_vmm ? tenants_seen_files : seen_files).insert(files).second)
-        HVD_TRY(to->add_open_files(kernel, layout, VirtAddr{files}));
-      return {};
-    };
-    const auto added = add();
-    // Then nothing can be told from its memory. Of another process nothing is kept, though it may
-    // be the back end of a VM's device.
-    if (!added && is_vmm) return added.error();
-    if (added) continue;
-    if (which == HostFiles::kAll)
-      return with_context(added, "files of process " + std::to_string(task.pid)).error();
-    unknown.insert(mm);
-  }
-  // Whoever shares memory with a VMM, or with one that does.
-  for (bool again = true; again;) {
-    again = false;
-    for (auto each = others.begin(); each != others.end();) {
-      const Survey& survey = each->second;
-      if (!unknown.contains(each->first) && !overlap(survey.shared, tenants.shared) &&
-          !overlap(survey.anonymous, tenants.anonymous)) {
-        ++each;
-        continue;
-      }
-      tenants.add(survey);
-      each = others.erase(each);
-      again = true;
-    }
-  }
+  Processes processes = HVD_TRY(Processes::of(host, layout, out));
+  Survey& tenants = processes.tenants();
   if (which == HostFiles::kAll) {
     for (const std::uint64_t file : tenants.opened) {
       if (!HVD_TRY(hides_another(kernel, VirtAddr{file}))) continue;
@@ -168,7 +195,7 @@ Result<ProcessPages> ProcessPages::open(const Host& host, HostFiles which) {
                    "its pages cannot be told from others"};
     }
   }
-  for (const auto& [mm, each] : others) {
+  for (const auto& [mm, each] : processes.others()) {
     out.anonymous_.insert(each.anonymous.begin(), each.anonymous.end());
     for (const std::uint64_t file : each.files)
       if (!tenants.files.contains(file)) out.files_.insert(file);

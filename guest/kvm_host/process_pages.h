@@ -37,6 +37,7 @@ class ProcessPages {
   ProcessPages(const Kernel& kernel, const PageStructs& pages, const Member& root)
       : kernel_(&kernel), pages_(pages), root_(root) {}
   struct Survey;
+  class Processes;
   std::uint64_t root_of(std::uint64_t anon_vma) const;
   bool is_hosts(std::uint64_t file) const;
 

@@ -105,17 +105,6 @@ Extent SlotMemory::extent_at(PhysAddr at) const {
   return extent;
 }
 
-Result<PhysAddr> SlotMemory::host_address(PhysAddr at) const {
-  const MemorySlot* slot = slot_at(at);
-  const Place place = slot ? place_of(*slot, at) : Place{};
-  if (!place.run || place.run->kind != ProcessRun::Kind::kInMemory ||
-      place.offset >= place.run->size) {
-    return Error{ErrorCode::kUnreadable,
-                 "guest address " + hex(at.value) + " is not in the host's memory"};
-  }
-  return place.run->phys + place.offset;
-}
-
 Result<std::size_t> SlotMemory::read_some(PhysAddr at, MutableBytes out) const {
   const MemorySlot* slot = slot_at(at);
   if (!slot) {

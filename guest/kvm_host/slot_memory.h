@@ -29,9 +29,6 @@ class SlotMemory final : public PhysicalMemory {
   const std::vector<PhysRange>& ranges() const override { return ranges_; }
   Extent extent_at(PhysAddr at) const override;
 
-  /// Where the guest's page at `at` is on the host; kUnreadable when it is not there.
-  Result<PhysAddr> host_address(PhysAddr at) const;
-
   const std::shared_ptr<const ProcessMemory>& vmm() const { return vmm_; }
 
  private:

@@ -19,6 +19,10 @@ constexpr std::uint64_t kPtRegsR13 = 16, kPtRegsBp = 32, kPtRegsR10 = 56, kPtReg
 constexpr std::uint64_t kIretIp = 0, kIretCs = 8,
                         kIretSp = 24;  // relative to a partial frame, which begins at ip
 
+VirtAddr sum(std::uint64_t base, std::int16_t offset) {
+  return VirtAddr{base + static_cast<std::uint64_t>(std::int64_t{offset})};
+}
+
 }  // namespace
 
 struct Unwinder::State {
@@ -47,6 +51,35 @@ Result<void> Unwinder::load_pt_regs(State& state, VirtAddr at) const {
   return {};
 }
 
+// Where the caller's frame begins, which the entry gives from the registers of this one.
+Result<VirtAddr> Unwinder::caller_sp(const OrcEntry& entry, const State& state) const {
+  const VirtualMemory& memory = kernel_.memory();
+  const auto known = [](std::optional<std::uint64_t> value,
+                        const char* name) -> Result<std::uint64_t> {
+    if (value) return *value;
+    return Error{ErrorCode::kNotFound, std::string("the stack pointer was kept in ") + name +
+                                           ", which is not known here"};
+  };
+  switch (entry.sp_base) {
+    case OrcEntry::Base::kSp: return sum(state.sp.value, entry.sp_offset);
+    case OrcEntry::Base::kBp: return sum(state.bp, entry.sp_offset);
+    case OrcEntry::Base::kSpIndirect: {
+      // The pointer lies at sp + offset, and the frame right behind the place it points to.
+      const std::uint64_t pointer = HVD_TRY(memory.read_u64(state.sp));
+      return sum(pointer, entry.sp_offset);
+    }
+    case OrcEntry::Base::kBpIndirect: {
+      const std::uint64_t pointer = HVD_TRY(memory.read_u64(sum(state.bp, entry.sp_offset)));
+      return VirtAddr{pointer};
+    }
+    case OrcEntry::Base::kR10: return VirtAddr{HVD_TRY(known(state.r10, "r10"))};
+    case OrcEntry::Base::kR13: return VirtAddr{HVD_TRY(known(state.r13, "r13"))};
+    case OrcEntry::Base::kDi: return VirtAddr{HVD_TRY(known(state.di, "rdi"))};
+    case OrcEntry::Base::kDx: return VirtAddr{HVD_TRY(known(state.dx, "rdx"))};
+    default: return Error{ErrorCode::kCorrupt, "an ORC entry names no stack pointer"};
+  }
+}
+
 // One step, as unwind_next_frame does it. False when the stack ends well.
 Result<bool> Unwinder::step(State& state) const {
   const VirtualMemory& memory = kernel_.memory();
@@ -57,36 +90,7 @@ Result<bool> Unwinder::step(State& state) const {
     return Error{ErrorCode::kNotFound,
                  "the code at " + hex(state.ip.value) + " has no unwind information"};
   }
-  const auto sum = [](std::uint64_t base, std::int16_t offset) {
-    return VirtAddr{base + static_cast<std::uint64_t>(std::int64_t{offset})};
-  };
-  const auto known = [](std::optional<std::uint64_t> value,
-                        const char* name) -> Result<std::uint64_t> {
-    if (value) return *value;
-    return Error{ErrorCode::kNotFound, std::string("the stack pointer was kept in ") + name +
-                                           ", which is not known here"};
-  };
-  VirtAddr sp;
-  switch (entry.sp_base) {
-    case OrcEntry::Base::kSp: sp = sum(state.sp.value, entry.sp_offset); break;
-    case OrcEntry::Base::kBp: sp = sum(state.bp, entry.sp_offset); break;
-    case OrcEntry::Base::kSpIndirect: {
-      // The pointer lies at sp + offset, and the frame right behind the place it points to.
-      const std::uint64_t pointer = HVD_TRY(memory.read_u64(state.sp));
-      sp = sum(pointer, entry.sp_offset);
-      break;
-    }
-    case OrcEntry::Base::kBpIndirect: {
-      const std::uint64_t pointer = HVD_TRY(memory.read_u64(sum(state.bp, entry.sp_offset)));
-      sp = VirtAddr{pointer};
-      break;
-    }
-    case OrcEntry::Base::kR10: sp = VirtAddr{HVD_TRY(known(state.r10, "r10"))}; break;
-    case OrcEntry::Base::kR13: sp = VirtAddr{HVD_TRY(known(state.r13, "r13"))}; break;
-    case OrcEntry::Base::kDi: sp = VirtAddr{HVD_TRY(known(state.di, "rdi"))}; break;
-    case OrcEntry::Base::kDx: sp = VirtAddr{HVD_TRY(known(state.dx, "rdx"))}; break;
-    default: return Error{ErrorCode::kCorrupt, "an ORC entry names no stack pointer"};
-  }
+  const VirtAddr sp = HVD_TRY(caller_sp(entry, state));
   const State previous = state;
   if (entry.type == OrcEntry::Type::kCall) {
     const std::uint64_t ip = HVD_TRY(memory.read_u64(sp - 8));

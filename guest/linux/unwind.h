@@ -40,6 +40,7 @@ class Unwinder {
   void unwind(State state, Stack& stack) const;
   void unwind(State state, Stack& stack, std::optional<std::size_t>& bridged) const;
   Result<bool> step(State& state) const;
+  Result<VirtAddr> caller_sp(const OrcEntry& entry, const State& state) const;
   bool step_to_call(State& state) const;
   Result<void> load_pt_regs(State& state, VirtAddr at) const;
   void scan(VirtAddr sp, Stack& stack) const;

@@ -83,11 +83,9 @@ Stack Unwinder::from_cpu(const Cpu& cpu) const {
   } else if (const Registers* registers = cpu.best(); registers && !registers->knows(Reg::kRip)) {
     stack.end_reason = "rip is not known";
   } else if (registers) {
-    constexpr std::array<Reg, 16> kOrder{
-        Reg::kRax, Reg::kRcx, Reg::kRdx, Reg::kRbx, Reg::kRsp, Reg::kRbp, Reg::kRsi, Reg::kRdi,
-        Reg::kR8,  Reg::kR9,  Reg::kR10, Reg::kR11, Reg::kR12, Reg::kR13, Reg::kR14, Reg::kR15};
     X64State state;
-    for (std::size_t i = 0; i < kOrder.size(); ++i) state.general[i] = (*registers)[kOrder[i]];
+    for (std::size_t i = 0; i < kInstructionOrder.size(); ++i)
+      state.general[i] = (*registers)[kInstructionOrder[i]];
     state.rip = (*registers)[Reg::kRip];
     begin(state, ((*registers)[Reg::kCs] & 3) != 0);
   } else {

@@ -46,8 +46,9 @@ class CraftedDump {
     block(Type::kFacts, partition, 0, as_bytes(json));
     return *this;
   }
-  CraftedDump& end(std::uint32_t partition = 0) {
-    record(Type::kPartitionEnd, partition, 0, as_bytes(R"({"state":"captured","reason":""})"));
+  CraftedDump& end(std::uint32_t partition = 0,
+                   const std::string& json = R"({"state":"captured","reason":""})") {
+    record(Type::kPartitionEnd, partition, 0, as_bytes(json));
     return *this;
   }
   /// A chunk of whole pages in the clear; returns its offset.

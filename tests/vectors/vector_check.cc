@@ -4,8 +4,8 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/text.h"
 #include "envelope/keyring.h"
 #include "formats/hvd/dump.h"
@@ -129,6 +129,6 @@ int main(int argc, char** argv) {
   for (const auto& partition : dump->partitions()) {
     out["partitions"].push_back(partition_json(*dump, partition, keys, pages));
   }
-  std::puts(out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+  std::puts(to_text(out).c_str());
   return 0;
 }

@@ -3,6 +3,7 @@
 #include "analyzer/html_report.h"
 #include "analyzer/report_json.h"
 #include "analyzer/triage.h"
+#include "base/json.h"
 #include "formats/windows_dump/triage_writer.h"
 #include "formats/windows_dump/writer.h"
 #include "tests/support/crafted_dump.h"

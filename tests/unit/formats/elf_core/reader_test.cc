@@ -99,13 +99,7 @@ TEST(ElfNotes, TheLastPaddingMayBeMissing) {
 
 TEST(ElfNotes, RegistersComeBackThroughPrstatus) {
   Registers in = some_registers(0);
-  for (const Reg reg :
-       {Reg::kRax, Reg::kRbx, Reg::kRcx, Reg::kRdx,    Reg::kRsi,     Reg::kRdi,   Reg::kRbp,
-        Reg::kRsp, Reg::kR8,  Reg::kR9,  Reg::kR10,    Reg::kR11,     Reg::kR12,   Reg::kR13,
-        Reg::kR14, Reg::kR15, Reg::kRip, Reg::kRflags, Reg::kOrigRax, Reg::kCs,    Reg::kSs,
-        Reg::kDs,  Reg::kEs,  Reg::kFs,  Reg::kGs,     Reg::kFsBase,  Reg::kGsBase}) {
-    in.set(reg, 0x1000 + static_cast<std::uint64_t>(reg));
-  }
+  for (const Reg reg : kUserOrder) in.set(reg, 0x1000 + static_cast<std::uint64_t>(reg));
   in.set(Reg::kCs, 0x33);
   const auto out = registers_from({prstatus_note(in, 42)});
   ASSERT_EQ(out.size(), 1u);

@@ -300,6 +300,23 @@ TEST(HostileHvd, ASealedPartitionsRecordInTheClearIsNotTaken) {
       << "plaintext records in a sealed partition";
 }
 
+TEST(HostileHvd, ASizeInTheFileThatCannotBeIsUnknown) {
+  const std::vector<std::pair<std::string, std::optional<std::uint64_t>>> cases{
+      {"", std::nullopt},
+      {R"(,"file_bytes":240)", 240},
+      {R"(,"file_bytes":0)", std::nullopt},
+      {R"(,"file_bytes":-1)", std::nullopt},
+      {R"(,"file_bytes":"many")", std::nullopt},
+      {R"(,"file_bytes":1000000)", std::nullopt}};
+  for (const auto& [member, expected] : cases) {
+    CraftedDump crafted;
+    crafted.begin().facts(kOneSegment).end(0, R"({"state":"captured")" + member + "}");
+    const auto dump = crafted.open();
+    ASSERT_TRUE(dump) << member;
+    EXPECT_EQ(dump->partitions().at(0).file_bytes, expected) << member;
+  }
+}
+
 TEST(HostileHvd, FactsMayBeAnything) {
   for (const char* facts :
        {"[]", "null", "{", R"({"ranges":7})", R"({"ranges":[[]]})", R"({"ranges":[[1]]})",

@@ -76,6 +76,31 @@ TEST(HvdRoundTrip, VerifiesAndNoticesEveryFlippedByte) {
   }
 }
 
+std::uint64_t records_of(const format::Dump& dump, std::uint32_t partition) {
+  const format::Catalog& found = dump.catalog();
+  std::uint64_t size = 0;
+  for (const auto* places : {&found.records, &found.memory_records}) {
+    for (const format::RecordPlace& place : *places) {
+      if (place.partition != partition || place.type == format::RecordType::kPartitionEnd) continue;
+      const auto record = dump.reader().read(place.file_offset);
+      if (record) size += record->end() - place.file_offset;
+    }
+  }
+  return size;
+}
+
+// What the writer counted is what a scan of the file finds.
+TEST(HvdRoundTrip, APartitionSaysWhatItTakesInTheFile) {
+  for (const bool sealed : {false, true}) {
+    const BuiltDump built = build_dump({.sealed = sealed});
+    const auto dump = format::Dump::open(built.source(), true);
+    ASSERT_TRUE(dump);
+    const format::DumpPartition& partition = dump->partitions().at(0);
+    EXPECT_EQ(partition.file_bytes, records_of(*dump, partition.number));
+    EXPECT_LT(*partition.file_bytes, built.bytes.size());
+  }
+}
+
 class DeviceSource final : public ByteSource {
  public:
   explicit DeviceSource(Bytes bytes) : bytes_(std::move(bytes)) {}
