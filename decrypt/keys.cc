@@ -97,6 +97,8 @@ CommandOutcome run_grant(const DecryptOptions& options) {
   const auto classes = HVD_TRY(parse_classes(options.classes));
   const X25519Recipient recipient =
       HVD_TRY(with_context(parse_recipient(options.recipient), "--to"));
+  for (const std::string& identity : options.identities)
+    HVD_TRY(refuse_input_as_output(options.output, identity));
   const Keyring keyring = HVD_TRY(Keyring::load(options.identities, options.passphrases));
   const format::Dump dump = HVD_TRY(format::Dump::open(options.dump));
   const format::DumpPartition* partition = HVD_TRY(dump.find(options.partition));

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/output_file.h"
 #include "base/text.h"
 #include "envelope/keyring.h"
 #include "extractor/commands.h"
@@ -126,6 +127,8 @@ Result<std::optional<WindowsDumpType>> parse_dump_type(const ExtractOptions& opt
 
 CommandOutcome run_partition(const ExtractOptions& options) {
   const std::optional<WindowsDumpType> dump_type = HVD_TRY(parse_dump_type(options));
+  for (const std::string& identity : options.identities)
+    HVD_TRY(refuse_input_as_output(options.output, identity));
   const Keyring keys = HVD_TRY(Keyring::load(options.identities, options.passphrases));
   const std::vector<PageClass> classes = HVD_TRY(parse_classes(options.classes));
   const format::Dump dump = HVD_TRY(format::Dump::open(options.dump));
@@ -200,6 +203,8 @@ std::string core_name(const std::string& partition) {
 }  // namespace
 
 CommandOutcome run_hypervisor(const ExtractOptions& options) {
+  for (const std::string& identity : options.identities)
+    HVD_TRY(refuse_input_as_output(options.output, identity));
   const Keyring keys = HVD_TRY(Keyring::load(options.identities, options.passphrases));
   const format::Dump dump = HVD_TRY(format::Dump::open(options.dump));
   std::vector<const format::DumpPartition*> found;
