@@ -74,21 +74,27 @@ class SegmentCopy {
         class_ = extent.page_class;
         return {};
       }
-      case Extent::Kind::kZero: reason_ = Absence::kZero; return {};
-      case Extent::Kind::kAbsent: reason_ = extent.reason; return {};
-      case Extent::Kind::kSealed: reason_ = Absence::kFilteredClass; return {};
+      case Extent::Kind::kZero: return absent(Absence::kZero);
+      case Extent::Kind::kAbsent: return absent(extent.reason);
+      case Extent::Kind::kSealed: return absent(Absence::kFilteredClass);
       case Extent::Kind::kUnknown: ++lost_; return {};
       case Extent::Kind::kHole: return {};
     }
     return {};
   }
 
+  Result<void> absent(Absence reason) {
+    is_absent_ = true;
+    reason_ = reason;
+    return {};
+  }
+
   Result<void> flush() {
     const auto page = static_cast<std::uint32_t>(number_);
     if (have_) HVD_TRY(out_.store(page, class_, page_));
-    else if (reason_) out_.absent(page, *reason_);
+    else if (is_absent_) out_.absent(page, reason_);
     have_ = false;
-    reason_.reset();
+    is_absent_ = false;
     return {};
   }
 
@@ -99,7 +105,8 @@ class SegmentCopy {
   Bytes page_;
   bool have_ = false;
   PageClass class_ = PageClass::kUnclassified;
-  std::optional<Absence> reason_;
+  bool is_absent_ = false;
+  Absence reason_ = Absence::kZero;  // of an absent page
   std::uint64_t lost_ = 0;
 };
 

@@ -62,19 +62,18 @@ struct ProcessPages::Survey {
   Set anonymous, files, shared;  // shared: those of `files` that it may write to for others to see
   Set opened;                    // struct file
 
-  static Result<Survey> of(const Kernel& kernel, const Layout& layout, const ProcessPages& pages,
-                           VirtAddr mm) {
-    Survey out;
+  Result<void> add_memory(const Kernel& kernel, const Layout& layout, const ProcessPages& pages,
+                          VirtAddr mm) {
     const std::vector<VmArea> areas = HVD_TRY(read_vm_areas(kernel, mm));
     for (const VmArea& area : areas) {
-      if (area.has_private_pages()) out.anonymous.insert(pages.root_of(area.anon_vma.value));
+      if (area.has_private_pages()) anonymous.insert(pages.root_of(area.anon_vma.value));
       if (area.file.value == 0) continue;
-      out.opened.insert(area.file.value);
+      opened.insert(area.file.value);
       const std::uint64_t mapping = HVD_TRY(kernel.field(area.file, layout.mapping));
-      out.files.insert(mapping);
-      if (area.shared()) out.shared.insert(mapping);
+      files.insert(mapping);
+      if (area.shared()) shared.insert(mapping);
     }
-    return out;
+    return {};
   }
   void add(const Survey& other) {
     anonymous.insert(other.anonymous.begin(), other.anonymous.end());
@@ -119,7 +118,7 @@ Result<ProcessPages> ProcessPages::open(const Host& host, HostFiles which) {
   Survey tenants;
   Set seen_files, tenants_seen_files, unknown;
   for (const VirtualMachine& machine : host.machines)
-    tenants.add(HVD_TRY(Survey::of(kernel, layout, out, machine.mm)));
+    HVD_TRY(tenants.add_memory(kernel, layout, out, machine.mm));
   for (const Task& task : tasks) {
     const std::uint64_t mm = HVD_TRY(kernel.field(task.struct_at, layout.mm));
     const bool is_vmm = HVD_TRY(host.vmms.may_run(kernel, task.struct_at));
@@ -129,7 +128,7 @@ Result<ProcessPages> ProcessPages::open(const Host& host, HostFiles which) {
       if (!is_vmm) {
         const auto [at, is_new] = others.try_emplace(mm);
         to = &at->second;
-        if (is_new) *to = HVD_TRY(Survey::of(kernel, layout, out, VirtAddr{mm}));
+        if (is_new) HVD_TRY(to->add_memory(kernel, layout, out, VirtAddr{mm}));
       }
       const std::uint64_t files = HVD_TRY(kernel.field(task.struct_at, layout.files));
       if (files != 0 && (is_vmm ? tenants_seen_files : seen_files).insert(files).second)
