@@ -1,14 +1,55 @@
 #include "base/command_line.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <memory>
+#include <string_view>
+#include <utility>
 
 #include "base/text.h"
 #include "base/version.h"
 
 namespace hvd {
 namespace {
+
+constexpr std::size_t kTerminalColumns = 80;
+constexpr std::size_t kDescriptionColumn = 28;
+
+/// Breaks one line of a help text at spaces, so that no part is wider than a terminal. Descriptions
+/// in a list continue in their own column. A word that is too long stays whole.
+std::string wrapped(std::string_view line) {
+  const std::size_t indent = line.starts_with("  ") ? kDescriptionColumn : 0;
+  std::string out;
+  while (line.size() > kTerminalColumns - (out.empty() ? 0 : indent)) {
+    const std::size_t room = kTerminalColumns - (out.empty() ? 0 : indent);
+    const std::size_t space = line.rfind(' ', room);
+    if (space == line.npos || (out.empty() && space < indent)) break;
+    out.append(line.substr(0, space)).append(1, '\n').append(indent, ' ');
+    line.remove_prefix(space + 1);
+  }
+  return out.append(line);
+}
+
+/// CLI11's help has lines as long as the descriptions are.
+class Formatter : public CLI::Formatter {
+ public:
+  Formatter() { column_width(kDescriptionColumn); }
+
+  std::string make_help(const CLI::App* app, std::string name,
+                        CLI::AppFormatMode mode) const override {
+    const std::string text = CLI::Formatter::make_help(app, std::move(name), mode);
+    std::string out;
+    for (std::size_t begin = 0; begin < text.size();) {
+      const std::size_t end = std::min(text.find('\n', begin), text.size());
+      out += wrapped(std::string_view(text).substr(begin, end - begin));
+      out += '\n';
+      begin = end + 1;
+    }
+    return out;
+  }
+};
 
 ExitCode exit_code_for(ErrorCode code) {
   switch (code) {
@@ -22,9 +63,9 @@ ExitCode exit_code_for(ErrorCode code) {
 }  // namespace
 
 void set_up_app(CLI::App& app) {
+  app.formatter(std::make_shared<Formatter>());
   app.set_version_flag("--version", std::string(kVersion));
   app.require_subcommand(1);
-  app.get_formatter()->column_width(28);
 }
 
 void add_key_options(CLI::App& command, KeyOptions& keys) {
@@ -53,7 +94,8 @@ int run_command_line(CLI::App& app, int argc, char** argv, const CommandOutcome&
                  printable(outcome.error().message, true).c_str());
     return static_cast<int>(exit_code_for(outcome.error().code));
   }
-  if (std::fflush(stdout) != 0) {
+  // An earlier write may have failed and left nothing to flush.
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
     std::fprintf(stderr, "%s: cannot write to standard output\n", app.get_name().c_str());
     return static_cast<int>(ExitCode::kFailed);
   }

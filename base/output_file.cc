@@ -46,6 +46,11 @@ bool same_file(const std::string& a, const std::string& b) {
 
 }  // namespace
 
+Result<void> refuse_input_as_output(const std::string& output, const std::string& input) {
+  if (input.empty() || !same_file(output, input)) return {};
+  return Error{ErrorCode::kInvalidArgument, "the output " + output + " is the input itself"};
+}
+
 OutputFile::OutputFile(FileDescriptor fd, std::string temporary, std::string path)
     : fd_(std::move(fd)),
       temporary_(std::make_unique<std::string>(std::move(temporary))),
@@ -64,9 +69,7 @@ void OutputFile::unregister() {
 }
 
 Result<OutputFile> OutputFile::create(const std::string& path, const std::string& not_this) {
-  if (!not_this.empty() && same_file(path, not_this)) {
-    return Error{ErrorCode::kInvalidArgument, "the output " + path + " is the input itself"};
-  }
+  HVD_TRY(refuse_input_as_output(path, not_this));
   struct stat status{};
   if (::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {
     return Error{ErrorCode::kInvalidArgument, "the output " + path + " is a directory"};

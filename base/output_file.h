@@ -10,6 +10,10 @@
 
 namespace hvd {
 
+/// kInvalidArgument when both are names of one file; `input` may be empty. OutputFile asks this
+/// itself.
+Result<void> refuse_input_as_output(const std::string& output, const std::string& input);
+
 /// Written beside its final name and renamed by commit(); destroyed without commit() it leaves
 /// nothing behind, also when the process gets SIGINT or SIGTERM. The file may be written at any
 /// offset; what is never written stays a hole.

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "base/byte_source.h"
+#include "base/output_file.h"
 #include "base/text.h"
 #include "capture/guest_pages.h"
 #include "capture/session.h"
@@ -54,6 +55,7 @@ CommandOutcome run_import(const ImportOptions& options) {
       options.name.starts_with("hypervisor"))
     return Error{ErrorCode::kInvalidArgument,
                  "--name " + options.name + ": the name has a meaning of its own"};
+  HVD_TRY(refuse_input_as_output(options.output, options.file));
   Policy whole = HVD_TRY(build_policy(options));
   Imported imported = HVD_TRY(open_file(options.file));
   Facts facts = imported.image.facts;

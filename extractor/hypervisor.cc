@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/output_file.h"
 #include "base/text.h"
 #include "envelope/keyring.h"
 #include "extractor/commands.h"
@@ -55,6 +56,8 @@ std::string core_name(const std::string& partition) {
 }  // namespace
 
 CommandOutcome run_hypervisor(const HypervisorOptions& options) {
+  for (const std::string& identity : options.keys.identities)
+    HVD_TRY(refuse_input_as_output(options.output, identity));
   const Keyring keys = HVD_TRY(Keyring::load(options.keys.identities, options.keys.passphrases));
   const format::Dump dump = HVD_TRY(format::Dump::open(options.dump));
   std::vector<const format::DumpPartition*> found;

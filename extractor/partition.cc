@@ -1,6 +1,7 @@
 // partition: one guest for a debugger.
 #include <algorithm>
 
+#include "base/output_file.h"
 #include "base/text.h"
 #include "envelope/keyring.h"
 #include "extractor/commands.h"
@@ -70,6 +71,8 @@ Result<std::optional<WindowsDumpType>> parse_dump_type(const PartitionOptions& o
 
 CommandOutcome run_partition(const PartitionOptions& options) {
   const std::optional<WindowsDumpType> dump_type = HVD_TRY(parse_dump_type(options));
+  for (const std::string& identity : options.keys.identities)
+    HVD_TRY(refuse_input_as_output(options.output, identity));
   const Keyring keys = HVD_TRY(Keyring::load(options.keys.identities, options.keys.passphrases));
   const std::vector<PageClass> classes =
       HVD_TRY(with_context(page_classes_from(options.classes), "--class"));

@@ -62,19 +62,18 @@ struct ProcessPages::Survey {
   Set anonymous, files, shared;  // shared: those of `files` that it may write to for others to see
   Set opened;                    // struct file
 
-  static Result<Survey> of(const Kernel& kernel, const Layout& layout, const ProcessPages& pages,
-                           VirtAddr mm) {
-    Survey out;
+  Result<void> add_memory(const Kernel& kernel, const Layout& layout, const ProcessPages& pages,
+                          VirtAddr mm) {
     const std::vector<VmArea> areas = HVD_TRY(read_vm_areas(kernel, mm));
     for (const VmArea& area : areas) {
-      if (area.has_private_pages()) out.anonymous.insert(pages.root_of(area.anon_vma.value));
+      if (area.has_private_pages()) anonymous.insert(pages.root_of(area.anon_vma.value));
       if (area.file.value == 0) continue;
-      out.opened.insert(area.file.value);
+      opened.insert(area.file.value);
       const std::uint64_t mapping = HVD_TRY(kernel.field(area.file, layout.mapping));
-      out.files.insert(mapping);
-      if (area.shared()) out.shared.insert(mapping);
+      files.insert(mapping);
+      if (area.shared()) shared.insert(mapping);
     }
-    return out;
+    return {};
   }
   void add(const Survey& other) {
     anonymous.insert(other.anonymous.begin(), other.anonymous.end());
@@ -110,7 +109,7 @@ class ProcessPages::Processes {
     if (!problems.empty()) return Error{ErrorCode::kCorrupt, problems.front()};
     // Of a VMM that is exiting, the VM still leads to its memory.
     for (const VirtualMachine& machine : host.machines)
-      out.tenants_.add(HVD_TRY(Survey::of(host.kernel, layout, pages, machine.mm)));
+      HVD_TRY(out.tenants_.add_memory(host.kernel, layout, pages, machine.mm));
     for (const Task& task : tasks) {
       const std::uint64_t mm = HVD_TRY(host.kernel.field(task.struct_at, layout.mm));
       const bool is_vmm = HVD_TRY(host.vmms.may_run(host.kernel, task.struct_at));
@@ -141,7 +140,7 @@ class ProcessPages::Processes {
     if (!is_vmm) {
       const auto [at, is_new] = others_.try_emplace(mm);
       to = &at->second;
-      if (is_new) *to = HVD_TRY(Survey::of(kernel_, layout_, pages_, VirtAddr{mm}));
+      if (is_new) HVD_TRY(to->add_memory(kernel_, layout_, pages_, VirtAddr{mm}));
     }
     const std::uint64_t files = HVD_TRY(kernel_.field(task.struct_at, layout_.files));
     if (files != 0 && (is_vmm ? tenants_seen_files_ : seen_files_).insert(files).second)
