@@ -25,7 +25,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from emulation import run_machine, tail
+from emulation import KERNEL_OPTIONS, run_machine, tail
 from images import Kernel, LabError, Skip, build_plant, cpio_archive
 from lab import Canaries
 from product import Failure, program, run
@@ -152,9 +152,13 @@ class Machine:
                 "peak_kib": int(peak[1]) if peak else None}
 
 
-def is_hopeless(said: str) -> bool:
-    """A guest under two emulations now and then stops for good, and its host's CPUs with it."""
-    return "LAB FAILED" in said or said.count("soft lockup") >= 3
+def hopeless(said: str) -> str:
+    """Why nothing will come of a host, by what it says; empty as long as something may."""
+    failed = re.search(r"LAB FAILED .*(?=\n)", said)
+    if failed:
+        return failed[0]
+    # A guest under two emulations now and then stops for good, and its host's CPUs with it.
+    return "the host's CPUs hang" if said.count("soft lockup") >= 3 else ""
 
 
 def boot(machine: Machine) -> None:
@@ -173,9 +177,9 @@ def boot(machine: Machine) -> None:
     said = run_machine(["qemu-system-x86_64", "-name", "host", "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm", "-smp",
                         "2", "-m", machine.memory, "-display", "none", "-serial", f"file:{console}", "-no-reboot",
                         "-nodefaults", "-kernel", machine.kernel.vmlinuz, "-initrd", archive, "-append",
-                        "console=ttyS0 quiet panic=-1 crashkernel=256M",
+                        f"console=ttyS0 quiet {KERNEL_OPTIONS} panic=-1 crashkernel=256M",
                         *(word for path in (disk, dump, swap) for word in ("-drive", f"file={path},format=raw,if=virtio"))],
-                       console, seconds=SILENT_SECONDS, grows=(disk, dump), is_hopeless=is_hopeless)
+                       console, seconds=SILENT_SECONDS, grows=(disk, dump), hopeless=hopeless)
     archive.unlink()
     swap.unlink()
     size = re.search(r"VMCORE SIZE (\d+)", said)

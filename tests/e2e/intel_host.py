@@ -20,7 +20,7 @@ from typing import Any
 
 from comparison import Comparison
 from emulation import run_machine, tail
-from host import DIRECTORY, PLAIN, PROGRAM, firmware, initramfs, secret, with_libraries
+from host import DIRECTORY, PLAIN, PROGRAM, firmware, hopeless, initramfs, secret, with_libraries
 from images import Kernel, LabError, Skip, build_plant, run_tool
 from lab import Canaries
 from machine_pieces import contained, recipients_of, secrets_of
@@ -101,7 +101,7 @@ def boot(folder: Path) -> str:
     (folder / "start").write_text("c\n")  # Debian's is built with its debugger, which wants to be told
     said = run_machine(["bochs-bin", "-q", "-f", folder / "bochsrc", "-rc", folder / "start"], console,
                        seconds=SILENT_SECONDS, grows=(vmcore,), is_done=lambda said: "Power down" in said,
-                       is_hopeless=lambda said: "LAB FAILED" in said, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                       hopeless=hopeless, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     size = re.search(r"VMCORE SIZE (\d+)", said)
     if not size or any(word not in said for word in ("EPT Y", "TENANT UP alpha", "RAX=", "R15=")):
         raise LabError(f"the host left no vmcore with its guest in it; {tail(said)}")

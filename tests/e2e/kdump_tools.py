@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from comparison import Comparison
-from emulation import run_machine
+from emulation import KERNEL_OPTIONS, run_machine
 from images import Kernel, LabError, Skip, cache, run_tool
 from product import Failure, program, run, run_json
 
@@ -104,7 +104,8 @@ def boot(folder: Path, disk: Path, initrd: Path) -> str:
     command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", "2", "-m", "1024M",
                "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", f"file:{console}",
                "-kernel", Kernel.find(KERNEL).vmlinuz, "-initrd", initrd, "-append",
-               "root=/dev/vda ro console=ttyS0 crashkernel=128M systemd.journald.forward_to_console=1 systemd.log_color=0",
+               f"root=/dev/vda ro console=ttyS0 {KERNEL_OPTIONS} crashkernel=128M "
+               "systemd.journald.forward_to_console=1 systemd.log_color=0",
                "-drive", f"file={disk},if=virtio,format=raw,cache=unsafe",
                "-drive", f"file={dump},if=virtio,format=raw,cache=unsafe"]
     return run_machine(command, console, seconds=SILENT_SECONDS, grows=(dump,))

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from call_trace import TraceEntry, printed_call_trace
-from emulation import Patience, console_text, die_with_parent, tail
+from emulation import KERNEL_OPTIONS, Patience, console_text, die_with_parent, tail
 from images import Kernel, LabError, build_initramfs, build_module, cpio_archive
 from qmp import Qmp, QmpError
 
@@ -150,7 +150,8 @@ class Machine:
         patience = Patience(self.pid, SILENT_SECONDS, lambda: len(self.console()))
         while not self._has(reached):
             console = self.console()
-            if "\nLAB: " in console:
+            # A panic that QEMU hears of stops the guest before its last line.
+            if "\nLAB: " in console or "---[ end Kernel panic" in console:
                 raise LabError(f"{self.name}: no {what}, the guest failed; {tail(console)}")
             if patience.has_ended():
                 raise LabError(f"{self.name}: no {what} after {self.seconds:.0f} s, and no progress any more; {tail(console)}")
@@ -193,7 +194,7 @@ class Guest(Machine):
         self._initramfs = workdir / f"{name}.initramfs"
         # Without crash_kexec_post_notifiers other CPUs would be stopped without their registers
         # being saved; pvpanic is one of the notifiers.
-        arguments = f"console=ttyS0 crash_kexec_post_notifiers hvd.scenario={scenario} {append}"
+        arguments = f"console=ttyS0 {KERNEL_OPTIONS} crash_kexec_post_notifiers hvd.scenario={scenario} {append}"
         self.command += ["-kernel", str(kernel.vmlinuz), "-initrd", str(self._initramfs),
                          "-append", arguments.strip(), "-device", "pvpanic-pci",
                          "-serial", f"file:{self.console_path}", *extra]
