@@ -174,7 +174,7 @@ def case_interrupted(world: World, compared: Comparison) -> None:
         time.sleep(0.2)
         rest = process.stdout.read()
         said = process.stderr.read().decode()
-        code = process.wait(timeout=60)
+        code = process.wait(timeout=300)
         dump.write_bytes(head + rest)
         compared.that(code > 0, f"{number.name}: exit {code}, {said.strip()}", code)
         world.goes_on(compared, number.name)
@@ -192,7 +192,7 @@ def case_output_fails(world: World, compared: Comparison) -> None:
 
     dump = world.folder / "limited.hvd"
     process = _start(world, "-o", str(dump), stdout=subprocess.DEVNULL, preexec_fn=limit)
-    said = process.communicate(timeout=60)[1].decode().strip()
+    said = process.communicate(timeout=300)[1].decode().strip()
     compared.that(process.returncode == 1 and said, f"limit on file sizes: exit {process.returncode}, {said}")
     world.goes_on(compared, "limit on file sizes")
     if dump.exists():
@@ -209,7 +209,7 @@ def case_output_fails(world: World, compared: Comparison) -> None:
     os.read(process.stdout.fileno(), 65536)
     process.stdout.close()
     said = process.stderr.read().decode().strip()
-    compared.that(process.wait(timeout=60) == 1 and said, f"reader gone: exit {process.returncode}, {said}")
+    compared.that(process.wait(timeout=300) == 1 and said, f"reader gone: exit {process.returncode}, {said}")
     world.goes_on(compared, "reader gone")
 
     for path in (world.folder / "none" / "x.hvd", world.folder):
@@ -223,7 +223,7 @@ def case_pipe(world: World, compared: Comparison) -> None:
     with dump.open("wb") as out:
         process = _start(world, "-o", "-", stdout=subprocess.PIPE)
         subprocess.run(["cat"], stdin=process.stdout, stdout=out, check=True)
-        compared.equal(process.wait(timeout=60), 0, "exit")
+        compared.equal(process.wait(timeout=300), 0, "exit")
     compared.equal(partitions(dump, 0)["running"]["state"], "captured", "state")
     verdict = json.loads(run("hvdump-extract", "verify", dump, "--json").stdout)
     compared.equal((verdict["good"], verdict["complete"]), (True, True), "verify: good, complete")
@@ -233,7 +233,7 @@ def case_pipe(world: World, compared: Comparison) -> None:
     process = _start(world, "-o", str(fifo))
     assert reader.stdout
     size = len(reader.stdout.read())
-    compared.equal((process.wait(timeout=60), reader.wait(timeout=60)), (0, 0), f"a FIFO, {size >> 20} MiB: exits")
+    compared.equal((process.wait(timeout=300), reader.wait(timeout=300)), (0, 0), f"a FIFO, {size >> 20} MiB: exits")
     compared.that(fifo.is_fifo() and size > 1 << 20, "it is still a FIFO")
     dump.unlink()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from behaviour import World, full_device, partitions, told
 from comparison import Comparison
-from product import Skip, program, run
+from product import program, run
 
 _RECORD = struct.Struct("<4sHHIIQQ16s")
 KEY_SLOT, CHUNK = 3, 7
@@ -53,11 +53,6 @@ def case_keys(world: World, compared: Comparison) -> None:
     commands = {"extract": ("hvdump-extract", "partition", "crashed", "-o", world.folder / "keys.out"),
                 "recover": ("hvdump-decrypt", "recover", "--partition", "crashed", "-o", world.folder / "keys.out")}
     for name, (tool, command, *rest) in commands.items():
-        try:
-            program(tool)
-        except Skip as reason:
-            compared.note(str(reason))
-            continue
         messages = {}
         for what, (dump, identity, code) in attempts.items():
             done = run(tool, command, dump, *rest, *identity, expect=None)
@@ -116,10 +111,10 @@ def case_flipped(world: World, compared: Comparison) -> None:
     for place in places:
         flipped = _copy(world, "flipped.hvd")
         _flip(flipped, place)
-        if run("hvdump-extract", "verify", flipped, expect=None, timeout=60).returncode == 0:
+        if run("hvdump-extract", "verify", flipped, expect=None, timeout=300).returncode == 0:
             unnoticed.append(place)
         for arguments in (("hvdump-extract", "list", flipped), ("hvdump-analyze", "triage", flipped, *key)):
-            done = run(*arguments, expect=None, timeout=60)
+            done = run(*arguments, expect=None, timeout=300)
             ends[f"{arguments[0]} {done.returncode}"] = ends.get(f"{arguments[0]} {done.returncode}", 0) + 1
     compared.equal(unnoticed, [], f"of {len(places)} flips, not noticed by verify")
     compared.that(sum(ends.values()) == 2 * len(places), f"all ended: {ends}")

@@ -84,7 +84,7 @@ def _with_bad(world: World, compared: Comparison, what: str, path: str) -> None:
     started = time.monotonic()
     recipients = ["--recipient", f"*={world.recipients['other']}"]
     done = capture("qemu", "--vm", f"bad={path}", *world.vm("running"), *recipients, "-o", dump, expect=None,
-                   timeout=200)
+                   timeout=900)
     seconds = time.monotonic() - started
     found = partitions(dump)
     compared.equal((done.returncode, found["bad"]["state"], found["running"]["state"]), (3, "failed", "captured"),

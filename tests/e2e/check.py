@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import check_debuggers
 import check_hypervisor
@@ -21,9 +20,9 @@ import check_stacks
 import check_symbols
 import check_triage
 from comparison import Comparison
-from images import LabError
+from images import LabError, Skip
 from product import Failure, Product
-from referees import RefereeError, Skip
+from referees import RefereeError
 
 KINDS: dict[str, Callable[[Product, Comparison], None]] = {
     "bytes": check_memory.check_bytes,

@@ -12,8 +12,8 @@ import referees
 from check_memory import mapped
 from check_stacks import our_frames, plain, printed_entries
 from comparison import Comparison
-from images import build_module
-from product import Product, Skip
+from images import Skip, build_module
+from product import Product
 from vmcore import ElfDump
 
 HERE = Path(__file__).resolve().parent
@@ -28,7 +28,7 @@ def check_gdb(product: Product, compared: Comparison) -> None:
                 "printf \"\\n@@cmdline\\n\"", "x/s saved_command_line", "printf \"\\n@@threads\\n\"", "info threads"]
     arguments = [word for command in commands for word in ("-ex", command)]
     done = subprocess.run(["gdb", "-nx", "-batch", "-x", f"{product.elf}.gdb", "-ex", "set width 0", *arguments],
-                          capture_output=True, text=True, errors="replace", env=environment, timeout=300)
+                          capture_output=True, text=True, errors="replace", env=environment, timeout=900)
     said = dict(re.findall(r"^@@(\w+)\n(.*?)(?=^@@|\Z)", done.stdout, re.MULTILINE | re.DOTALL))
     compared.that({"bt", "release", "cmdline", "threads"} <= set(said), "gdb ran all commands", done.stderr + done.stdout)
     compared.that(f'"{product.facts["release"]}"' in said["release"], f"release: {said['release'].strip()}")
@@ -111,7 +111,7 @@ def check_drgn(product: Product, compared: Comparison) -> None:
               "    out.append([task.pid.value_(), task.comm.string_().decode(), pcs])\n"
               "print(json.dumps({'release': prog['init_uts_ns'].name.release.string_().decode(), 'cpus': out}))\n")
     done = subprocess.run(["/usr/bin/python3", "-c", script, product.elf, product.vmlinux, *product.modules],
-                          capture_output=True, text=True, timeout=300,
+                          capture_output=True, text=True, timeout=900,
                           env={**os.environ, "DRGN_PREFER_ORC_UNWINDER": "1", "PYTHONPATH": str(HERE)})
     if "No module named 'drgn'" in done.stderr:
         raise Skip("drgn is not installed (Debian package python3-drgn)")
@@ -146,7 +146,7 @@ def check_kdumpfile(product: Product, compared: Comparison) -> None:
 
 
 def check_readelf(product: Product, compared: Comparison) -> None:
-    done = subprocess.run(["readelf", "-lhnW", product.need(product.elf)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["readelf", "-lhnW", product.need(product.elf)], capture_output=True, text=True, timeout=300)
     compared.equal((done.returncode, done.stderr), (0, ""), "readelf's exit and complaints")
     elf = referees.readelf(product.elf)
     loads = [s for s in elf.segments if s[0] == "LOAD"]

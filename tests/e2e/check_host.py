@@ -14,9 +14,9 @@ from typing import Any
 from check_stacks import our_frames, plain
 from check_triage import validate
 from comparison import Comparison
-from host import GUESTS, PATTERNED
-from images import Kernel
-from product import run
+from host import GUESTS, PATTERNED, facts_of
+from images import Kernel, LabError, Skip
+from product import Failure, run
 
 # Prints what drgn finds on vm_list: by the address space 0's tree of memory slots, and each vCPU's VMCB.
 DRGN = """
@@ -77,7 +77,7 @@ def _check_guest(name: str, guest: dict[str, Any], release: str, vmcore: Path, c
 
 
 def check(folder: Path, compared: Comparison) -> int:
-    facts: dict[str, Any] = json.loads((folder / "host.json").read_text())
+    facts = facts_of(folder)
     kernel = Kernel.find(facts["kernel"])
     report = json.loads(run("hvdump-analyze", "triage", folder / "vmcore").stdout)
     validate(report, compared)
@@ -112,7 +112,7 @@ def check(folder: Path, compared: Comparison) -> int:
         return compared.verdict()
     done = subprocess.run(["/usr/bin/python3", "-c", DRGN, folder / "vmcore",
                            str(crashed["task"]["pid"]), kernel.vmlinux,
-                           *sorted(kernel.debug_modules.glob("*.ko"))], capture_output=True, text=True, timeout=300)
+                           *sorted(kernel.debug_modules.glob("*.ko"))], capture_output=True, text=True, timeout=900)
     if "No module named 'drgn'" in done.stderr:
         compared.note("not compared with drgn: it is not installed")
         return compared.verdict()
@@ -137,10 +137,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
-    if not (options.folder / "host.json").exists():
-        print("SKIPPED: the host was not made")
+    try:
+        return check(options.folder, Comparison())
+    except Skip as reason:
+        print(f"SKIPPED: {reason}")
         return 77
-    return check(options.folder, Comparison())
+    except (Failure, LabError) as error:
+        print(f"FAILED: {error}")
+        return 1
 
 
 if __name__ == "__main__":

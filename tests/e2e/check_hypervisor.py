@@ -11,7 +11,8 @@ from pathlib import Path
 
 from check_memory import mapped
 from comparison import Comparison
-from product import Product, Skip, run_json
+from images import Skip
+from product import Product, run_json
 from referees import _need
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -30,7 +31,7 @@ def check_image(product: Product, compared: Comparison) -> None:
         said = subprocess.run([_need("gdb", "gdb"), "-nx", "-batch", "-iex", "set debuginfod enabled off", "-ex",
                                "set width 0", "-ex", f"core-file {core}", "-ex", "thread apply all bt",
                                _need("qemu-system-x86_64", "qemu-system-x86")], capture_output=True, text=True,
-                              errors="replace", timeout=300, env=dict(os.environ)).stdout
+                              errors="replace", timeout=900, env=dict(os.environ)).stdout
         stacks = re.split(r"^Thread \d+ ", said, flags=re.MULTILINE)[1:]
         compared.equal(len(stacks), len(threads), "threads with a stack")
         for stack in stacks:
@@ -57,7 +58,9 @@ def _python_reader(product: Product):  # type: ignore[no-untyped-def]
     try:
         import hvd_reader
         import hvd_verify
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("hvd"):
+            raise
         raise Skip(f"the reader of tests/vectors cannot be used: {error}") from None
     return hvd_reader.Dump(product.hvd), hvd_verify
 

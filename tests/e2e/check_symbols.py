@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from comparison import Comparison
-from product import Product, Skip
+from product import Product
 
 Line = tuple[str, str, int]
 
@@ -94,7 +94,7 @@ def check_lines(product: Product, compared: Comparison) -> None:
     compared.that(checked > 2 or product.scenario == "idle",
                   f"{checked} frames, {in_modules} in modules, {inlined} inlined ones")
     if checked == 0:
-        raise Skip("no CPU was in the kernel proper")
+        compared.note("no CPU was in the kernel proper")
 
 
 def _check_code(product: Product, offset: int, compared: Comparison) -> None:

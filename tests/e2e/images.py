@@ -24,7 +24,11 @@ GUEST_MODULES = ("pvpanic", "pvpanic-pci", "qemu_fw_cfg")
 
 
 class LabError(RuntimeError):
-    """The lab cannot do what a test asked for; the message says what to do about it."""
+    """The lab could not do what a test asked for: a failure; the message has what the lab said."""
+
+
+class Skip(Exception):
+    """What a test takes is not to be had here, or was not asked for; the message says what to do about it."""
 
 
 def cache() -> Path:
@@ -43,7 +47,7 @@ class Kernel:
     def find(name: str) -> Kernel:
         kernel = Kernel(name, cache() / "kernels" / name)
         if not (kernel.path / "release").exists():
-            raise LabError(f"kernel {name} is not in the cache: run scripts/fetch-kernels")
+            raise Skip(f"kernel {name} is not in the cache: run scripts/fetch-kernels")
         return kernel
 
     @staticmethod
@@ -66,7 +70,7 @@ class Kernel:
     @property
     def vmlinux(self) -> Path:
         if not self.has_debug_info:
-            raise LabError(f"kernel {self.name} has no vmlinux: run scripts/fetch-kernels --dbg")
+            raise Skip(f"kernel {self.name} has no vmlinux: run scripts/fetch-kernels --dbg")
         return self.path / "vmlinux"
 
     @property
@@ -105,9 +109,12 @@ def built(path: Path, build: Callable[[Path], None]) -> Path:
 
 
 def run_tool(command: Sequence[str | Path], **options: str | Path) -> None:
-    """Runs a compiler or the like; LabError with what it said if it fails."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          **options)  # type: ignore[call-overload]
+    """Runs a compiler or the like; LabError with what it said if it fails, Skip if there is none."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              **options)  # type: ignore[call-overload]
+    except FileNotFoundError:
+        raise Skip(f"{command[0]} is not installed (scripts/install-dependencies --tests)") from None
     if done.returncode != 0:
         raise LabError(f"{' '.join(map(str, command))}:\n{done.stdout}")
 
@@ -152,7 +159,7 @@ def build_initramfs(kernel: Kernel) -> Path:
     """The part of a guest's initramfs that is the same in every run; gzip, for a quick boot."""
     busybox = shutil.which("busybox")
     if busybox is None:
-        raise LabError("busybox is missing: install busybox-static")
+        raise Skip("busybox is missing (Debian package busybox-static)")
     directory, program, plain = 0o040755, 0o100755, 0o100644
     files = {name: (directory, b"") for name in ("bin", "dev", "modules", "proc", "sys")}
     files["init"] = (program, (GUEST_SOURCES / "init").read_bytes())

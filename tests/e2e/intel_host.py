@@ -13,23 +13,24 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import uuid
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from check_machine import contained, recipients_of, secrets_of
 from comparison import Comparison
-from host import DIRECTORY, PLAIN, PROGRAM, firmware, initramfs, secret, with_libraries
-from images import Kernel, LabError, build_plant, run_tool
+from emulation import run_machine, tail
+from host import DIRECTORY, PLAIN, PROGRAM, firmware, hopeless, initramfs, secret, with_libraries
+from images import Kernel, LabError, Skip, build_plant, run_tool
 from lab import Canaries
-from product import Skip, run, run_json
+from machine_pieces import contained, recipients_of, secrets_of
+from product import Failure, run, run_json
 from vmcore import ElfDump
 
 PACKAGES = "bochs bochsbios vgabios grub-pc-bin grub-common xorriso mtools"
 DISK_MODULES = ("scsi_common", "scsi_mod", "libata", "ata_piix", "crc64", "crc64_rocksoft_generic", "crc64-rocksoft",
                 "crct10dif_common", "crct10dif_generic", "crc-t10dif", "t10-pi", "sd_mod")
+SILENT_SECONDS = 1200  # of CPU time without a word
 GRUB = """serial --unit=0 --speed=115200
 terminal_output serial
 set timeout=0
@@ -91,25 +92,19 @@ def make(folder: Path, kernel: Kernel) -> dict[str, Any]:
             "more": {"alpha": more}}
 
 
-def boot(folder: Path, timeout: float = 3600) -> str:
+def boot(folder: Path) -> str:
     """What the machine says; leaves vmcore."""
     vmcore, console = folder / "vmcore", folder / "console"
     with vmcore.open("wb") as out:
         out.truncate(2 << 30)
     (folder / "bochsrc").write_text(BOCHS.format(folder=folder))
     (folder / "start").write_text("c\n")  # Debian's is built with its debugger, which wants to be told
-    with subprocess.Popen(["bochs-bin", "-q", "-f", folder / "bochsrc", "-rc", folder / "start"], stdin=subprocess.PIPE,
-                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as emulator:
-        end = time.monotonic() + timeout
-        said = ""
-        while emulator.poll() is None and time.monotonic() < end and "Power down" not in said:
-            time.sleep(2)
-            said = console.read_text(errors="replace") if console.exists() else ""
-        time.sleep(2)
-        emulator.kill()
+    said = run_machine(["bochs-bin", "-q", "-f", folder / "bochsrc", "-rc", folder / "start"], console,
+                       seconds=SILENT_SECONDS, grows=(vmcore,), is_done=lambda said: "Power down" in said,
+                       hopeless=hopeless, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     size = re.search(r"VMCORE SIZE (\d+)", said)
     if not size or any(word not in said for word in ("EPT Y", "TENANT UP alpha", "RAX=", "R15=")):
-        raise Skip(f"the emulated machine left no vmcore with its guest in it:\n{said[-3000:]}")
+        raise LabError(f"the host left no vmcore with its guest in it; {tail(said)}")
     with vmcore.open("r+b") as out:
         out.truncate(int(size[1]))
     return said
@@ -177,9 +172,12 @@ def main() -> int:
             (folder / "facts.json").write_text(json.dumps(facts))
         facts = json.loads((folder / "facts.json").read_text())
         check(folder, facts, facts["said"], compared)
-    except (Skip, LabError) as reason:
+    except Skip as reason:
         print(f"SKIPPED: {reason}")
         return 77
+    except (Failure, LabError) as error:
+        print(f"FAILED: {error}")
+        return 1
     finally:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)

@@ -10,9 +10,7 @@ A guest that has panicked stays paused, in QEMU's state "guest-panicked", until 
 
 from __future__ import annotations
 
-import ctypes
 import secrets
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from call_trace import TraceEntry, printed_call_trace
+from emulation import KERNEL_OPTIONS, Patience, console_text, die_with_parent, tail
 from images import Kernel, LabError, build_initramfs, build_module, cpio_archive
 from qmp import Qmp, QmpError
 
@@ -30,6 +29,8 @@ __all__ = ["Canaries", "Guest", "Kernel", "LabError", "Machine", "Qmp", "QmpErro
 
 # All but "idle" end in a panic; see guest/init and guest/crashme.c.
 SCENARIOS = ("idle", "sysrq", "null", "bug", "irq", "oom", "softlockup")
+# Of CPU time without a word; a guest takes a tenth of it and less.
+SILENT_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,6 @@ class Canaries:
 
     def archive(self) -> bytes:
         return cpio_archive(self.to_plant())
-
-
-def _die_with_parent() -> None:
-    # Runs between fork and exec.  1 is PR_SET_PDEATHSIG: a guest does not outlive a killed test, nor,
-    # since the signal goes by threads, the thread that started it.
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 class Machine:
@@ -102,7 +97,7 @@ class Machine:
         self._started = time.monotonic()
         with self._stderr_path.open("wb") as stderr:
             self._process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=stderr,
-                                             stderr=stderr, preexec_fn=_die_with_parent)
+                                             stderr=stderr, preexec_fn=die_with_parent)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
@@ -120,9 +115,7 @@ class Machine:
         return time.monotonic() - self._started
 
     def console(self) -> str:
-        if not self.console_path.exists():
-            return ""
-        return self.console_path.read_bytes().decode("utf-8", "replace").replace("\r", "")
+        return console_text(self.console_path)
 
     def qmp(self, command: str, **arguments: Any) -> Any:
         """Runs a command over the lab's own connection, which stays open: see `release_qmp`."""
@@ -146,22 +139,36 @@ class Machine:
     def resume(self) -> None:
         self.qmp("cont")
 
-    def wait_crashed(self, timeout: float = 180) -> Self:
+    def wait_crashed(self) -> Self:
         """Until QEMU has paused the panicked guest.  The QMP socket is free afterwards."""
-        self._wait(timeout, "guest-panicked", lambda: self.status() == "guest-panicked")
+        self._wait("panic", lambda: self.status() == "guest-panicked")
         self.release_qmp()
         return self
 
-    def _wait(self, timeout: float, what: str, reached: Callable[[], bool]) -> None:
-        assert self._process is not None, "the guest was not started"
-        deadline = time.monotonic() + timeout
-        while not reached():
+    def _wait(self, what: str, reached: Callable[[], bool]) -> None:
+        """As long as the guest makes progress; LabError when it does not."""
+        patience = Patience(self.pid, SILENT_SECONDS, lambda: len(self.console()))
+        while not self._has(reached):
             console = self.console()
-            if self._process.poll() is not None:
-                raise LabError(f"{self.name}: QEMU ended:\n{self._stderr_path.read_text()}")
-            if time.monotonic() > deadline or "\nLAB: " in console:
-                raise LabError(f"{self.name}: no {what} in {timeout} s:\n{console[-3000:]}")
+            # A panic that QEMU hears of stops the guest before its last line.
+            if "\nLAB: " in console or "---[ end Kernel panic" in console:
+                raise LabError(f"{self.name}: no {what}, the guest failed; {tail(console)}")
+            if patience.has_ended():
+                raise LabError(f"{self.name}: no {what} after {self.seconds:.0f} s, and no progress any more; {tail(console)}")
             time.sleep(0.1)
+
+    def _has(self, reached: Callable[[], bool]) -> bool:
+        """LabError when QEMU has ended, whatever that does to who asks it."""
+        assert self._process is not None, "the guest was not started"
+        try:
+            if self._process.poll() is None:
+                return reached()
+        except (QmpError, OSError):
+            time.sleep(1)  # until it has ended, if that is why
+            if self._process.poll() is None:
+                raise
+        raise LabError(f"{self.name}: QEMU ended with {self._process.returncode}: {self._stderr_path.read_text()}"
+                       f"\n{tail(self.console())}")
 
     def kill(self) -> None:
         """Ends QEMU, and nothing but this QEMU."""
@@ -187,7 +194,7 @@ class Guest(Machine):
         self._initramfs = workdir / f"{name}.initramfs"
         # Without crash_kexec_post_notifiers other CPUs would be stopped without their registers
         # being saved; pvpanic is one of the notifiers.
-        arguments = f"console=ttyS0 crash_kexec_post_notifiers hvd.scenario={scenario} {append}"
+        arguments = f"console=ttyS0 {KERNEL_OPTIONS} crash_kexec_post_notifiers hvd.scenario={scenario} {append}"
         self.command += ["-kernel", str(kernel.vmlinuz), "-initrd", str(self._initramfs),
                          "-append", arguments.strip(), "-device", "pvpanic-pci",
                          "-serial", f"file:{self.console_path}", *extra]
@@ -197,9 +204,9 @@ class Guest(Machine):
         common = build_initramfs(self.kernel).read_bytes()
         self._initramfs.write_bytes(common + bytes(-len(common) % 4) + self.canaries.archive())
 
-    def wait_ready(self, timeout: float = 120) -> Guest:
+    def wait_ready(self) -> Guest:
         """Until the guest has planted everything; its crash, if any, is a second away then."""
-        self._wait(timeout, "READY", lambda: "\nREADY\n" in self.console())
+        self._wait("READY", lambda: "\nREADY\n" in self.console())
         return self
 
 

@@ -16,9 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from lab import LabError, qemu_dump
+from images import LabError, Skip
+from lab import qemu_dump
 from produce import age_key
-from product import Failure, Product, Skip, run
+from product import Failure, Product, run
 from windows_guest import VARIANTS, WindowsGuest
 
 

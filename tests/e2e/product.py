@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import referees
-from images import Kernel, build_module
-
-Skip = referees.Skip
+from images import Kernel, Skip, build_module
 
 
 class Failure(AssertionError):
@@ -32,11 +30,11 @@ def program(name: str) -> Path:
     for path in (folder / name, folder / part[name.removeprefix("hvdump-")] / name):
         if path.is_file():
             return path
-    raise Skip(f"{name} is not built in {folder} (set HVDUMP_BIN)")
+    raise Failure(f"{name} is not built in {folder} (set HVDUMP_BIN)")
 
 
 def run(name: str, *arguments: str | Path, expect: int | Sequence[int] | None = 0,
-        timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        timeout: float = 900, **options: Any) -> subprocess.CompletedProcess[bytes]:
     """Runs a program under test; `expect` is the exit status it must end with, None for any."""
     options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     done = subprocess.run([program(name), *map(str, arguments)], timeout=timeout, check=False, **options)

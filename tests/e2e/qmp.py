@@ -20,7 +20,7 @@ class Qmp:
     handing the guest to a program that wants the socket for itself.
     """
 
-    def __init__(self, path: Path, timeout: float = 60) -> None:
+    def __init__(self, path: Path, timeout: float = 600) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout)
         deadline = time.monotonic() + timeout

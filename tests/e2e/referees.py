@@ -24,14 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from images import built, cache
+from images import Skip, built, cache
 from vmcore import ElfDump, as_vmcore, with_old_orc
 
 HERE = Path(__file__).resolve().parent
-
-
-class Skip(Exception):
-    """The referee cannot be asked; the message says why."""
 
 
 class RefereeError(RuntimeError):
@@ -93,7 +89,7 @@ def _release(core: Path) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def gdb(core: Path, vmlinux: Path, commands: Iterable[str], timeout: float = 300) -> dict[str, str]:
+def gdb(core: Path, vmlinux: Path, commands: Iterable[str], timeout: float = 900) -> dict[str, str]:
     """The output of each gdb command; CPUs are gdb's threads 1, 2, ..."""
     offset = int(ElfDump(core).vmcoreinfo()["KERNELOFFSET"], 16)
     command: list[str | Path] = [_need("gdb", "gdb"), "-nx", "-batch", "-ex", "set width 0",
@@ -110,7 +106,7 @@ def gdb(core: Path, vmlinux: Path, commands: Iterable[str], timeout: float = 300
     return dict(zip(commands, (part.strip() for part in parts[1:])))
 
 
-def crash(core: Path, vmlinux: Path, commands: Iterable[str], timeout: float = 300) -> dict[str, str]:
+def crash(core: Path, vmlinux: Path, commands: Iterable[str], timeout: float = 900) -> dict[str, str]:
     """The output of each command of the crash utility.
 
     Empty for a command that it cannot do: see above.
@@ -134,7 +130,7 @@ def crash(core: Path, vmlinux: Path, commands: Iterable[str], timeout: float = 3
 
 
 def drgn_stacks(core: Path, vmlinux: Path, modules: Iterable[Path] = (),
-                timeout: float = 300) -> Stacks:
+                timeout: float = 900) -> Stacks:
     """All CPUs' and tasks' stacks; `modules` are .ko files with DWARF."""
     python = "/usr/bin/python3"  # Debian's, whatever `python3` in PATH may be
     if subprocess.run([python, "-c", "import drgn"], capture_output=True).returncode != 0:
@@ -165,7 +161,7 @@ def kdumpfile_read(core: Path, pa: int, size: int) -> bytes:
     python = "/usr/bin/python3"
     if subprocess.run([python, "-c", "import kdumpfile"], capture_output=True).returncode != 0:
         raise Skip("libkdumpfile's binding is not installed (Debian package python3-libkdumpfile)")
-    return bytes.fromhex(_run([python, "-c", script, core, str(pa), str(size)], 60))
+    return bytes.fromhex(_run([python, "-c", script, core, str(pa), str(size)], 300))
 
 
 @dataclass(frozen=True)
@@ -175,7 +171,7 @@ class Elf:
 
 
 def readelf(core: Path) -> Elf:
-    output = _run([_need("readelf", "binutils"), "-lnW", core], 60)
+    output = _run([_need("readelf", "binutils"), "-lnW", core], 300)
     number = r"(0x[0-9a-f]+)"
     segments = [(m[1], *(int(m[i], 16) for i in range(2, 6))) for m in re.finditer(
         rf"^  (NOTE|LOAD) +{number} {number} {number} {number} ", output, re.MULTILINE)]

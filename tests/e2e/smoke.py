@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from images import Skip
 from lab import SCENARIOS, Guest, Kernel, LabError, build_module, printed_call_trace, qemu_dump
 
 COLUMNS = "{:<11} {:<10} {:>6} {:>6}  {:<15} {}"
@@ -71,7 +72,7 @@ def main() -> int:
             for scenario in options.scenario or SCENARIOS:
                 try:
                     run_one(kernel, scenario, workdir, options.referees)
-                except (LabError, ValueError) as error:
+                except (LabError, Skip, ValueError) as error:
                     failures += 1
                     print(f"{scenario} {kernel.name} FAILED: {error}", flush=True)
     return 1 if failures else 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 import struct
-import subprocess
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -101,13 +100,12 @@ class WindowsGuest(Machine):
         self.command += ["-device", "pvpanic", "-kernel", str(self.images / "boot.elf"), "-append", self.arguments,
                          "-debugcon", f"file:{self.console_path}", "-global", "isa-debugcon.iobase=0x402"]
 
-    def wait_stopped(self, timeout: float = 60) -> WindowsGuest:
+    def wait_stopped(self) -> WindowsGuest:
         """Until it has crashed, or, if it does not, is in user mode; paused then."""
         if "live" not in self.arguments.split():
-            return self.wait_crashed(timeout)
-        self._wait(timeout, "user mode", lambda: "\nempty " in self.console())
-        self._wait(timeout, "user mode", lambda: "CPL=3" in self.qmp("human-monitor-command",
-                                                                     command_line="info registers"))
+            return self.wait_crashed()
+        self._wait("user mode", lambda: "\nempty " in self.console())
+        self._wait("user mode", lambda: "CPL=3" in self.qmp("human-monitor-command", command_line="info registers"))
         self.pause()
         self.release_qmp()
         return self
