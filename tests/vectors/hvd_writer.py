@@ -49,6 +49,7 @@ class DumpWriter:
         self.bound = h(bytes(self.data))  # what seals are bound to
         self.node, self.number, self.open_leaves = self.bound, 0, []
         self.first_open, self.entries = 0, []
+        self.sizes: dict[int, int] = {}  # of each partition's records so far
         self.last_checkpoint = 0
         # Breaks the rules: called with a piece's name and its bytes before they are packed, sealed or hashed.
         self.hook: Callable[[str, bytes], bytes] = lambda what, data: data
@@ -65,6 +66,7 @@ class DumpWriter:
         head = RECORD_MAGIC + struct.pack("<HHIIQQ", kind, flags, partition, len(payload), self.number, sequence)
         leaf = self.hk(head + h(payload))
         self.data += head + leaf[:16] + payload + bytes(-len(payload) % 8)
+        self.sizes[partition] = self.sizes.get(partition, 0) + len(self.data) - offset
         self.number += 1
         if kind not in UNCOVERED:
             self.open_leaves.append(leaf)
@@ -228,5 +230,6 @@ class PartitionWriter:
                 "map_index_blocks": len(blocks), "notes": self.counts.get("notes", 0),
                 "registers": self.counts.get("registers", 0), "problems": []} | more), "summary")
         self.dump.record(PARTITION_END, self.number, 0, self.dump.hook("end", to_json(
-            {"state": state, "reason": "", "total_bytes": 0, "stored_bytes": 0})))
+            {"state": state, "reason": "", "total_bytes": 0, "stored_bytes": 0,
+             "file_bytes": self.dump.sizes[self.number]})))
         self.dump.checkpoint()
