@@ -498,7 +498,7 @@ class Install(Case):
         installed = {str(path.relative_to(prefix)) for path in prefix.rglob("*") if path.is_file()}
         data, doc = "share/hvdump", "share/doc/hvdump"
         expected = {f"bin/hvdump-{name}" for name in COMMANDS} | {
-            f"{doc}/README.md", f"{doc}/ARCHITECTURE.md", f"{doc}/formats/hvd/SPEC.md", f"{doc}/envelope/SPEC.md",
+            f"{doc}/README.md", f"{doc}/ARCHITECTURE.md", f"{doc}/docs/policy.md", f"{doc}/docs/sealing.md", f"{doc}/formats/hvd/SPEC.md", f"{doc}/envelope/SPEC.md",
             f"{data}/schema/hvdump-triage-1.json", f"{data}/schema/policy.schema.json",
             f"{data}/samples/README.md", f"{data}/samples/policy.json", f"{data}/samples/policy.schema.json",
             f"{data}/samples/sample.hvd", f"{data}/samples/sample.key",
