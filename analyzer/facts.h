@@ -13,7 +13,7 @@ namespace hvd {
 /// What a guest reported to its hypervisor when it panicked (pvpanic, Hyper-V's crash registers);
 /// known whatever its memory looks like.
 struct ReportedPanic {
-  std::string reason = "the guest told the hypervisor that it panicked";
+  std::string reason = "the guest reported a panic to the hypervisor";
   std::optional<unsigned> cpu;        // the one that reported it
   std::vector<std::string> evidence;  // the reports, printable
 };

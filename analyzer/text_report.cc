@@ -99,7 +99,7 @@ void partition_section(std::string& out, const PartitionReport& partition) {
   heading(out, "Partition " + partition.name + " (" + std::string(name_of(partition.role)) + ", " +
                    std::string(name_of(partition.state)) + ")");
   line(out, "Why", partition.state_reason);
-  if (partition.locked) out += "Sealed; nothing more can be told without its key.\n";
+  if (partition.locked) out += "Sealed; nothing more is visible without its key.\n";
   else if (partition.role == Role::kGuest && partition.state != PartitionState::kStateless &&
            partition.state != PartitionState::kFailed)
     crash_summary(out, partition);

@@ -77,7 +77,7 @@ Result<OutputFile> OutputFile::create(const std::string& path, const std::string
   if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
     // A rename would put a regular file in the place of a device or FIFO.
     return Error{ErrorCode::kInvalidArgument,
-                 "the output " + path + " exists and is no regular file"};
+                 "the output " + path + " exists and is not a regular file"};
   }
   install_cleanup();
   std::string temporary = path + ".XXXXXX";

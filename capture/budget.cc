@@ -15,7 +15,7 @@ Result<std::uint64_t> parse_size(const std::string& text) {
   if (at != std::string_view::npos) shift = 10 * (static_cast<unsigned>(at) + 1);
   if (failed != std::errc{} || (!unit.empty() && shift == 0) || value > ~std::uint64_t{0} >> shift)
     return Error{ErrorCode::kInvalidArgument,
-                 text + " is no size: expected a number with K, M, G or T"};
+                 text + " is not a size: expected a number with K, M, G or T"};
   return value << shift;
 }
 

@@ -27,7 +27,7 @@ Result<Imported> open_file(const std::string& path) {
     if (opened.error().code != ErrorCode::kUnsupported) return std::move(opened).error();
     const std::shared_ptr<const ByteSource> source = HVD_TRY(FileSource::open(path));
     if (source->size() == 0 || source->size() % kPageSize != 0) return std::move(opened).error();
-    std::fprintf(stderr, "%s: no dump that is known; taken for raw memory\n",
+    std::fprintf(stderr, "%s: unrecognised dump format; treating it as raw memory\n",
                  printable(path).c_str());
     out.kind = "raw memory";
     out.image.memory = memory_of_file(source);
@@ -53,8 +53,7 @@ CommandOutcome run_import(const ImportOptions& options) {
   HVD_TRY(require_sodium());
   if (options.name.empty() || options.name == "*" || options.name == kHostUserName ||
       options.name.starts_with("hypervisor"))
-    return Error{ErrorCode::kInvalidArgument,
-                 "--name " + options.name + ": the name has a meaning of its own"};
+    return Error{ErrorCode::kInvalidArgument, "--name: " + options.name + " is a reserved name"};
   HVD_TRY(refuse_input_as_output(options.output, options.file));
   Policy whole = HVD_TRY(build_policy(options));
   Imported imported = HVD_TRY(open_file(options.file));

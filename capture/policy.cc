@@ -85,7 +85,7 @@ Result<RestrictedRange> parse_restricted(const json& object, const std::string& 
   out.range.size = HVD_TRY(parse_address(object, "size", where));
   const bool whole = out.range.begin.value % kPageSize == 0 && out.range.size % kPageSize == 0;
   if (!whole || out.range.size == 0 || out.range.size - 1 > ~out.range.begin.value)
-    return wrong(where + " is no range of whole pages");
+    return wrong(where + " is not a range of whole pages");
   out.action = HVD_TRY(parse_action(object, "action", where));
   return out;
 }
@@ -119,7 +119,7 @@ Result<PolicyRule> parse_rule(const json& object, const std::string& where) {
   rule.codec = HVD_TRY(parse_codec(object, where));
   if (const auto priority = object.find("priority"); priority != object.end()) {
     if (!priority->is_number_integer() || *priority < -1000 || *priority > 1000)
-      return wrong(where + ": \"priority\" is no number from -1000 to 1000");
+      return wrong(where + ": \"priority\" is not a number from -1000 to 1000");
     rule.priority = priority->get<int>();
   }
   if (const auto note = object.find("note"); note != object.end()) {
@@ -147,7 +147,7 @@ Result<Limits> parse_limits(const json& object) {
   if (const json deadline = object.value("deadline", json()); !deadline.is_null()) {
     constexpr std::uint64_t kYear = std::uint64_t{365} * 86400;
     if (!deadline.is_number_unsigned() || deadline == 0 || deadline > kYear)
-      return wrong("budget: \"deadline\" is no number of seconds");
+      return wrong("budget: \"deadline\" is not a number of seconds");
     out.deadline_seconds = deadline.get<unsigned>();
   }
   return out;

@@ -67,14 +67,14 @@ format::MemoryOptions CaptureSession::memory_options() const {
   return options;
 }
 
-void CaptureSession::complain(const std::string& name, const std::string& what) {
+void CaptureSession::report_problem(const std::string& name, const std::string& what) {
   std::fprintf(stderr, "%s: %s\n", printable(name).c_str(), printable(what, true).c_str());
   damaged_ = true;
 }
 
 Result<void> CaptureSession::not_written(const std::string& name, Role role, PartitionState state,
                                          const std::string& reason) {
-  if (state == PartitionState::kFailed) complain(name, reason);
+  if (state == PartitionState::kFailed) report_problem(name, reason);
   const auto partition = HVD_TRY(dump_->begin_partition({.name = name, .role = role}, nullptr, {}));
   return partition->end(state, reason, {});
 }
@@ -98,7 +98,7 @@ Result<void> CaptureSession::end(const std::string& name, PartitionWriter& parti
     const bool stopped = written.error().code == ErrorCode::kInterrupted;
     HVD_TRY(partition.end(PartitionState::kIncomplete, written.error().message, problems));
     if (stopped || written.error().code == ErrorCode::kIo) return written.error();
-    complain(name, written.error().message);
+    report_problem(name, written.error().message);
     return {};
   }
   if (written->unreadable_pages > 0)
@@ -109,13 +109,13 @@ Result<void> CaptureSession::end(const std::string& name, PartitionWriter& parti
   }
   if (written->over_budget_pages > 0) {
     problems.push_back(std::to_string(written->over_budget_pages) +
-                       " pages were left out, since the size or the time allowed was used up");
+                       " pages were excluded: the size or time allowed was used up");
   }
   if (written->replaced_pages > 0) {
     problems.push_back(std::to_string(written->replaced_pages) +
                        " pages that cannot or must not be read were replaced");
   }
-  for (const std::string& problem : problems) complain(name, problem);
+  for (const std::string& problem : problems) report_problem(name, problem);
   if (problems.empty()) return partition.end(PartitionState::kCaptured, "", {});
   return partition.end(PartitionState::kIncomplete, problems.front(), problems);
 }

@@ -24,7 +24,7 @@ class CaptureSession {
   format::MemoryOptions memory_options() const;
 
   /// To standard error; the dump then counts as damaged.
-  void complain(const std::string& name, const std::string& what);
+  void report_problem(const std::string& name, const std::string& what);
 
   /// A partition that says why it is empty. Its name and state are all there is, so nothing needs
   /// sealing. kFailed complains.

@@ -17,7 +17,7 @@ Result<json> ledger_of(const Image& image) {
     if (note.name != format::kLedgerNote || note.type != format::kLedgerType) continue;
     json ledger = parse_json_object(note.contents);
     if (ledger.is_object() && ledger.value("kinds", json()).is_array()) return ledger;
-    return Error{ErrorCode::kCorrupt, "the ledger of partition " + image.name + " is no ledger"};
+    return Error{ErrorCode::kCorrupt, "partition " + image.name + ": malformed ledger note"};
   }
   return Error{ErrorCode::kNotFound, "partition " + image.name + " has no ledger"};
 }
@@ -65,7 +65,7 @@ CommandOutcome run_ledger(const LedgerOptions& options) {
 void add_ledger_command(CLI::App& app, CommandOutcome& outcome) {
   const auto options = std::make_shared<LedgerOptions>();
   CLI::App* command =
-      app.add_subcommand("ledger", "What of a dead host was kept, blanked and left out");
+      app.add_subcommand("ledger", "List what was kept, redacted and excluded of a dead host");
   command->add_option("dump", options->dump, "The .hvd dump")->required();
   command->add_option("--identity", options->identities, "age identity file (may repeat)");
   command->add_flag("--json", options->json, "Print JSON");

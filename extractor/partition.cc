@@ -22,7 +22,7 @@ class LimitedOpener final : public Opener {
   bool has(KeyName key) const override { return allowed(key) && inner_->has(key); }
   Result<KeyCommitment> commitment(KeyName key) const override { return inner_->commitment(key); }
   Result<Bytes> open(const SealedPiece& piece, ByteView sealed) const override {
-    if (!allowed(piece.key)) return Error{ErrorCode::kSealed, "left out by --class"};
+    if (!allowed(piece.key)) return Error{ErrorCode::kSealed, "excluded by --class"};
     return inner_->open(piece, sealed);
   }
 

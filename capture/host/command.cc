@@ -69,7 +69,7 @@ Result<void> capture(CaptureSession& session, const HostMemory& memory) {
   }
   std::vector<std::string> problems;
   const Host host = Host::read(**kernel, problems);
-  for (const std::string& problem : problems) session.complain("host", problem);
+  for (const std::string& problem : problems) session.report_problem("host", problem);
   HVD_TRY(write_host(session, host));
   const std::vector<std::string> names = partition_names(host.machines);
   std::vector<std::size_t> order(host.machines.size());

@@ -31,7 +31,7 @@ Absence reason_of(HostKind kind) {
 // What became of each kind of page. Filled by several threads.
 class Ledger {
  public:
-  void left_out(HostKind kind, std::uint64_t pages) {
+  void excluded(HostKind kind, std::uint64_t pages) {
     const std::lock_guard lock(mutex_);
     entry(kind).pages += pages;
   }
@@ -39,9 +39,9 @@ class Ledger {
     const std::lock_guard lock(mutex_);
     Entry& in = entry(kind);
     ++in.pages;
-    in.blanked_bytes += blanked;
+    in.redacted_bytes += blanked;
     if (blanked == 0) return;
-    ++in.blanked_pages;
+    ++in.redacted_pages;
     if (listed_ == kMaxListed) {
       complete_ = false;
       return;
@@ -56,12 +56,12 @@ class Ledger {
       Entry& in = entries_[i];
       if (in.pages == 0) continue;
       json out{{"kind", name_of(kind)}, {"what", meaning_of(kind)}, {"pages", in.pages}};
-      out["done"] = !is_kept(kind) ? "left-out" : in.blanked_bytes > 0 ? "redacted" : "kept";
+      out["done"] = !is_kept(kind) ? "left-out" : in.redacted_bytes > 0 ? "redacted" : "kept";
       if (!is_kept(kind)) out["reason"] = name_of(reason_of(kind));
-      if (in.blanked_bytes > 0) {
-        out["redacted_bytes"] = in.blanked_bytes;
+      if (in.redacted_bytes > 0) {
+        out["redacted_bytes"] = in.redacted_bytes;
         out["redacted_pages"] = runs(in.list);
-        out["redacted_page_count"] = in.blanked_pages;
+        out["redacted_page_count"] = in.redacted_pages;
       }
       kinds.push_back(std::move(out));
     }
@@ -70,7 +70,7 @@ class Ledger {
 
  private:
   struct Entry {
-    std::uint64_t pages = 0, blanked_bytes = 0, blanked_pages = 0;
+    std::uint64_t pages = 0, redacted_bytes = 0, redacted_pages = 0;
     std::vector<std::uint64_t> list;
   };
   Entry& entry(HostKind kind) { return entries_[static_cast<std::size_t>(kind)]; }
@@ -111,7 +111,7 @@ class HostFilter {
   // `bytes` is empty where there are none.
   void redact(std::uint64_t first, std::size_t count, MutableBytes bytes) const {
     for_each_kind(first, count, [&](std::size_t i, HostKind kind) {
-      if (!is_kept(kind)) return ledger_.left_out(kind, 1);
+      if (!is_kept(kind)) return ledger_.excluded(kind, 1);
       const MutableBytes page = bytes.empty() ? bytes : bytes.subspan(i * kPageSize, kPageSize);
       ledger_.kept(kind, first + i, page.empty() ? 0 : pages_.redact(first + i, kind, page));
     });
@@ -159,7 +159,7 @@ Result<void> write_host(CaptureSession& session, const Host& host) {
   std::vector<std::string> problems;
   const auto pages = HostPages::open(
       host, level == HypervisorLevel::kFull ? HostDetail::kFull : HostDetail::kSecure, problems);
-  if (!pages) return refuse("whose pages are whose cannot be told: " + pages.error().message);
+  if (!pages) return refuse("cannot determine page ownership: " + pages.error().message);
 
   const auto partition = HVD_TRY(session.begin(kName, Role::kHypervisor, policy));
   const auto write = [&]() -> Result<format::MemoryTotals> {

@@ -15,7 +15,7 @@ Result<void> write_host_user(CaptureSession& session, const linux_guest::Host& h
   };
   const auto pages = linux_guest::ProcessPages::open(
       host, session.policy().all_page_cache() ? HostFiles::kAll : HostFiles::kOfProcesses);
-  if (!pages) return refuse("whose pages are whose cannot be told: " + pages.error().message);
+  if (!pages) return refuse("cannot determine page ownership: " + pages.error().message);
   const PhysicalMemory& memory = *host.kernel.image().memory;
   Facts facts;
   facts.contents = kHostUserName;

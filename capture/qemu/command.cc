@@ -46,7 +46,9 @@ class Capture {
   }
 
  private:
-  void complain(const std::string& name, const std::string& what) { session_.complain(name, what); }
+  void report_problem(const std::string& name, const std::string& what) {
+    session_.report_problem(name, what);
+  }
 
   Result<void> not_written(const std::string& name, PartitionState state,
                            const std::string& reason) {
@@ -56,7 +58,7 @@ class Capture {
   Result<void> hypervisor_only(const std::string& name, QemuGuest& guest) {
     auto facts = guest.hypervisor_facts();
     if (!facts) {
-      complain(name, facts.error().message);
+      report_problem(name, facts.error().message);
       return {};
     }
     auto snapshot =
@@ -103,7 +105,8 @@ class Capture {
 
   Result<void> resume(const std::string& name, QemuGuest& guest) {
     if (auto resumed = guest.resume(); !resumed) {
-      complain(name, "the guest was stopped and could not be resumed: " + resumed.error().message);
+      report_problem(name,
+                     "the guest was stopped and could not be resumed: " + resumed.error().message);
     }
     return {};
   }
@@ -173,7 +176,7 @@ Result<std::vector<Named>> parse_vms(const std::vector<std::string>& texts) {
     if (name == "*" || name == "hypervisor" || name == kHostUserName ||
         name.starts_with("hypervisor:")) {
       return Error{ErrorCode::kInvalidArgument,
-                   "--vm " + text + ": the name " + name + " has a meaning of its own"};
+                   "--vm " + text + ": " + name + " is a reserved name"};
     }
     if (!names.insert(name).second) {
       return Error{ErrorCode::kInvalidArgument, "--vm " + text + ": the name is already taken"};

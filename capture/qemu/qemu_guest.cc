@@ -35,7 +35,7 @@ Result<std::unique_ptr<QemuGuest>> QemuGuest::connect(const std::string& socket_
   const json status = HVD_TRY(guest->qmp_.execute("query-status"));
   guest->run_state_ = member(status, "status");
   if (guest->run_state_.empty())
-    return Error{ErrorCode::kIo, "query-status: the QMP peer does not tell the run state"};
+    return Error{ErrorCode::kIo, "query-status: the QMP peer does not report the run state"};
   return guest;
 }
 
@@ -50,7 +50,8 @@ Result<void> QemuGuest::stop() {
   const json status = HVD_TRY(qmp_.execute("query-status"));
   const auto running = status.find("running");
   if (running == status.end() || !running->is_boolean()) {
-    return Error{ErrorCode::kIo, "query-status: the QMP peer does not tell whether the guest runs"};
+    return Error{ErrorCode::kIo,
+                 "query-status: the QMP peer does not report whether the guest runs"};
   }
   if (!running->get<bool>()) return {};
   // Set before the command: if its answer is lost, resuming a running guest does no harm, the
@@ -122,7 +123,7 @@ Result<std::uint64_t> QemuGuest::host_address(PhysAddr at) {
   const std::size_t is = answer.rfind(" is 0x");
   unsigned long long address = 0;
   if (is == std::string::npos || std::sscanf(answer.c_str() + is + 4, "%llx", &address) != 1) {
-    return Error{ErrorCode::kIo, "QEMU does not tell where guest RAM at " + hex(at.value) +
+    return Error{ErrorCode::kIo, "QEMU does not report where guest RAM at " + hex(at.value) +
                                      " is: " + printable(answer)};
   }
   return address;
@@ -133,7 +134,7 @@ Result<GuestLayout> QemuGuest::layout() {
   const std::string mtree = HVD_TRY(qmp_.human("info mtree -f"));
   const std::vector<FlatRange> view = parse_flat_view(mtree);
   if (view.empty())
-    return Error{ErrorCode::kIo, "QEMU does not tell the guest's memory layout (info mtree -f)"};
+    return Error{ErrorCode::kIo, "QEMU does not report the guest's memory layout (info mtree -f)"};
   GuestLayout layout;
   for (const FlatRange& range : view) {
     // RAM is what comes from a memory backend. BIOS images and VGA memory are "ram" or "rom" to

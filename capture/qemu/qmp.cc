@@ -138,7 +138,7 @@ Result<json> QmpClient::execute(const std::string& command) {
 Result<std::string> QmpClient::human(const std::string& command_line) {
   const json reply = HVD_TRY(execute("human-monitor-command", {{"command-line", command_line}}));
   if (!reply.is_string())
-    return Error{ErrorCode::kIo, command_line + ": the QMP peer's answer is no text"};
+    return Error{ErrorCode::kIo, command_line + ": the QMP peer's answer is not text"};
   return reply.get<std::string>();
 }
 

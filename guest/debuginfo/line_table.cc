@@ -54,7 +54,7 @@ Result<std::unique_ptr<LineTable>> LineTable::open_relocatable(
   auto object = llvm::object::ObjectFile::createObjectFile(file);
   if (!object) {
     llvm::consumeError(object.takeError());
-    return Error{ErrorCode::kUnsupported, file + " is no object file"};
+    return Error{ErrorCode::kUnsupported, file + " is not an object file"};
   }
   if (!object->getBinary()->isRelocatableObject())
     return Error{ErrorCode::kUnsupported, file + " is not relocatable"};

@@ -18,16 +18,16 @@ constexpr struct {
     {"page-tables", "page tables of the kernel and of processes"},
     {"log", "the kernel log"},
     {"objects", "object caches that hold the kernel's own structures only"},
-    {"tasks", "struct task_struct; the FPU state in it is blanked"},
+    {"tasks", "struct task_struct; the FPU state in it is redacted"},
     {"stacks",
-     "kernel stacks; what is stale and user registers are blanked, of VMM threads everything but "
+     "kernel stacks; what is stale and user registers are redacted, of VMM threads everything but "
      "addresses of code and of stacks"},
     {"virtual-machines",
-     "KVM's structures; everything is blanked but what VMs, vCPUs and memory slots there are"},
+     "KVM's structures; everything is redacted but what VMs, vCPUs and memory slots there are"},
     {"addresses-only",
      "kernel memory that nothing says the use of, and objects that may hold anybody's data: all "
      "but "
-     "addresses in the kernel is blanked (level full)"},
+     "addresses in the kernel is redacted (level full)"},
     {"guest-state",
      "what KVM has of guests: VMCB or VMCS, FPU state, interrupt controller, kvm_run"},
     {"other-objects", "buffers, sockets, keys, inodes and others: may hold anybody's data"},

@@ -36,7 +36,7 @@ Result<void> HostPages::Builder::run() {
   if (detail_ == HostDetail::kFull) {
     const auto done = unknown_memory();
     if (!done) {
-      problems_.push_back("level full leaves out what nothing says the use of: " +
+      problems_.push_back("level full excludes pages whose use cannot be determined: " +
                           done.error().message);
     }
     out_.addresses_of_unknown_ = done.has_value();

@@ -191,7 +191,7 @@ Result<ProcessPages> ProcessPages::open(const Host& host, HostFiles which) {
       if (!HVD_TRY(hides_another(kernel, VirtAddr{file}))) continue;
       return Error{ErrorCode::kUnsupported,
                    "a VM's process has a file open by way of an overlay or a loop device, so that "
-                   "its pages cannot be told from others"};
+                   "its pages cannot be told apart from others"};
     }
   }
   for (const auto& [mm, each] : processes.others()) {

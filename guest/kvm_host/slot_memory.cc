@@ -108,7 +108,7 @@ Extent SlotMemory::extent_at(PhysAddr at) const {
 Result<std::size_t> SlotMemory::read_some(PhysAddr at, MutableBytes out) const {
   const MemorySlot* slot = slot_at(at);
   if (!slot) {
-    return Error{ErrorCode::kUnreadable, "guest address " + hex(at.value) + " is no memory"};
+    return Error{ErrorCode::kUnreadable, "guest address " + hex(at.value) + " is not memory"};
   }
   const Place place = place_of(*slot, at);
   if (place.run && place.offset < place.run->size) {

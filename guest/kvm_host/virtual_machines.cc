@@ -42,16 +42,16 @@ class Reader {
     const std::uint64_t pid = HVD_TRY(field("kvm", at, "userspace_pid"));
     out.pid = static_cast<std::int32_t>(pid);
     out.mm = VirtAddr{HVD_TRY(field("kvm", at, "mm"))};
-    const auto complain = [&](const char* what, const Result<void>& done) {
+    const auto report_problem = [&](const char* what, const Result<void>& done) {
       // What a hypervisor image does not have, since it is a tenant's, is no damage.
       if (!done && done.error().code != ErrorCode::kNotCaptured)
         problems.push_back("VM of process " + std::to_string(out.pid) + ": " + what + ": " +
                            done.error().message);
     };
-    complain("whether its memory is encrypted", encryption(at, out.encrypted));
-    complain("its process", process(out.mm, out));
-    complain("its memory", slots(at, out.slots));
-    complain("its vCPUs", cpus(at, out.cpus, problems));
+    report_problem("whether its memory is encrypted", encryption(at, out.encrypted));
+    report_problem("its process", process(out.mm, out));
+    report_problem("its memory", slots(at, out.slots));
+    report_problem("its vCPUs", cpus(at, out.cpus, problems));
     return out;
   }
 

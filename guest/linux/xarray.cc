@@ -57,7 +57,7 @@ class Walk {
     const std::uint64_t shift = HVD_TRY(kernel_.field(at, shift_));
     if (shift >= parent_shift || shift > kMaxShift) {
       return Error{ErrorCode::kCorrupt,
-                   "the xarray node at " + hex(at.value) + " is no child of its parent"};
+                   "the xarray node at " + hex(at.value) + " is not a child of its parent"};
     }
     const std::uint64_t span = std::uint64_t{1} << shift;
     for (std::uint64_t i = 0; i < slots_.elements && !done_; ++i) {

@@ -53,7 +53,7 @@ void Unwinder::unwind(State state, Stack& stack) const {
     if (!is_kernel_address(at.value)) {  // user mode, after a machine frame
       stack.complete = state.exact;
       if (!state.exact)
-        stack.end_reason = "a return address is no kernel address: " + hex(at.value);
+        stack.end_reason = "a return address is not a kernel address: " + hex(at.value);
       return;
     }
     if (!is_code(at)) {

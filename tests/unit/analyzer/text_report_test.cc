@@ -59,7 +59,7 @@ TEST(TextReport, SealedPartitionShowsNoSystem) {
   partition.name = "tenant";
   partition.locked = true;
   const std::string text = text_report(report);
-  EXPECT_THAT(text, HasSubstr("Sealed; nothing more can be told without its key.\n"));
+  EXPECT_THAT(text, HasSubstr("Sealed; nothing more is visible without its key.\n"));
   EXPECT_THAT(text, Not(HasSubstr("System")));
 }
 

@@ -12,7 +12,7 @@ TEST(Budget, SizesAreBytesOrPowersOf1024) {
   EXPECT_EQ(parse_size("2T").value(), std::uint64_t{2} << 40);
   for (const char* text :
        {"", "K", "1.5G", "-1", "3KB", "0x10", "99999999T", "18446744073709551616"})
-    EXPECT_THAT(parse_size(text), FailsWith(ErrorCode::kInvalidArgument, "no size")) << text;
+    EXPECT_THAT(parse_size(text), FailsWith(ErrorCode::kInvalidArgument, "not a size")) << text;
 }
 
 TEST(Budget, IsSpentBySizeOrTime) {
