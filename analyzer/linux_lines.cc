@@ -18,7 +18,7 @@ Result<std::unique_ptr<LineTable>> open_vmlinux(const VmcoreInfo& info,
 
 LinuxLines::LinuxLines(const Kernel& kernel, const std::vector<std::string>& places,
                        std::vector<std::string>& problems)
-    : kernel_(kernel) {
+    : kernel_(kernel), problems_(problems) {
   auto vmlinux = open_vmlinux(kernel.info(), places);
   if (vmlinux) vmlinux_ = std::move(*vmlinux);
   else problems.push_back("no source lines: " + vmlinux.error().message);
@@ -39,14 +39,20 @@ std::unique_ptr<LineTable> LinuxLines::open_module(const Module& module) const {
   return nullptr;
 }
 
+std::vector<SourceFrame> LinuxLines::look_up(std::unique_ptr<LineTable>& table, VirtAddr at) const {
+  if (!table) return {};
+  auto frames = table->at(at);
+  if (frames) return std::move(*frames);
+  problems_.push_back("no source lines: " + frames.error().message);
+  table.reset();
+  return {};
+}
+
 std::vector<SourceFrame> LinuxLines::at(VirtAddr at, const Module* module) const {
-  const LineTable* table = vmlinux_.get();
-  if (module) {
-    const auto [entry, is_new] = modules_.try_emplace(module);
-    if (is_new) entry->second = open_module(*module);
-    table = entry->second.get();
-  }
-  return table ? table->at(at) : std::vector<SourceFrame>();
+  if (!module) return look_up(vmlinux_, at);
+  const auto [entry, is_new] = modules_.try_emplace(module);
+  if (is_new) entry->second = open_module(*module);
+  return look_up(entry->second, at);
 }
 
 }  // namespace hvd

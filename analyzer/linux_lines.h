@@ -13,8 +13,8 @@ namespace hvd {
 
 class LinuxLines {
  public:
-  /// Looks for the vmlinux and the modules' files in `places`; adds to `problems` why there is no
-  /// vmlinux. `kernel` must outlive the object.
+  /// Looks for the vmlinux and the modules' files in `places`; adds to `problems`, now and later,
+  /// why there is no vmlinux and which files are damaged. Both references must outlive the object.
   LinuxLines(const linux_guest::Kernel& kernel, const std::vector<std::string>& places,
              std::vector<std::string>& problems);
 
@@ -23,10 +23,13 @@ class LinuxLines {
   std::vector<SourceFrame> at(VirtAddr at, const linux_guest::Module* module) const;
 
  private:
+  // A damaged file is reported once and then given up.
+  std::vector<SourceFrame> look_up(std::unique_ptr<LineTable>& table, VirtAddr at) const;
   std::unique_ptr<LineTable> open_module(const linux_guest::Module& module) const;
 
   const linux_guest::Kernel& kernel_;
-  std::unique_ptr<LineTable> vmlinux_;
+  std::vector<std::string>& problems_;
+  mutable std::unique_ptr<LineTable> vmlinux_;
   std::multimap<std::string, std::string> module_files_;
   mutable std::map<const linux_guest::Module*, std::unique_ptr<LineTable>> modules_;
 };

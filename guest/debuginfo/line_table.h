@@ -29,13 +29,14 @@ class LineTable {
   /// kNotFound when there is no such file.
   static Result<std::unique_ptr<LineTable>> open(const std::string& file, std::uint64_t slide);
   /// A relocatable file, whose sections were placed one by one. kNotFound when there is no such
-  /// file, kUnsupported when it is not relocatable.
+  /// file, kUnsupported when it is not relocatable, kCorrupt when LLVM does not survive it.
   static Result<std::unique_ptr<LineTable>> open_relocatable(
       const std::string& file, const std::vector<LoadedSection>& sections);
   ~LineTable();
 
-  /// The frames at `at`, innermost first; empty when nothing is known.
-  std::vector<SourceFrame> at(VirtAddr at) const;
+  /// The frames at `at`, innermost first; empty when nothing is known. kCorrupt, from then on, when
+  /// LLVM does not survive the file.
+  Result<std::vector<SourceFrame>> at(VirtAddr at) const;
 
  private:
   struct State;

@@ -8,17 +8,23 @@
 
 #include "base/bytes.h"
 #include "base/text.h"
+#include "guest/debuginfo/own_process.h"
 
 namespace hvd {
 
-std::optional<std::string> build_id_of(const std::string& path) {
+namespace {
+
+// By LLVM, in a process of its own; nothing when there is none.
+Bytes read_build_id(const std::string& path) {
   auto file = llvm::object::ObjectFile::createObjectFile(path);
   if (!file) {
     llvm::consumeError(file.takeError());
-    return std::nullopt;
+    return {};
   }
-  if (const auto id = llvm::object::getBuildID(file->getBinary()); !id.empty())
-    return hex_bytes(std::as_bytes(std::span(id.data(), id.size())));
+  if (const auto id = llvm::object::getBuildID(file->getBinary()); !id.empty()) {
+    const ByteView bytes = std::as_bytes(std::span(id.data(), id.size()));
+    return Bytes(bytes.begin(), bytes.end());
+  }
   // LLVM looks in segments only, which a relocatable file has none of. A note is a header of three
   // words, the name, and the contents (gABI, "Note Section").
   constexpr std::size_t kBefore = 12 + sizeof "GNU";
@@ -26,11 +32,22 @@ std::optional<std::string> build_id_of(const std::string& path) {
     auto name = section.getName();
     auto note = section.getContents();
     const bool is_id = name && note && *name == ".note.gnu.build-id" && note->size() > kBefore;
-    if (is_id) return hex_bytes(as_bytes(*note).subspan(kBefore));
+    if (is_id) {
+      const ByteView bytes = as_bytes(*note).subspan(kBefore);
+      return Bytes(bytes.begin(), bytes.end());
+    }
     if (!name) llvm::consumeError(name.takeError());
     if (!note) llvm::consumeError(note.takeError());
   }
-  return std::nullopt;
+  return {};
+}
+
+}  // namespace
+
+std::optional<std::string> build_id_of(const std::string& path) {
+  const auto id = ask_own_process(path, [&] { return read_build_id(path); });
+  if (!id || id->empty()) return std::nullopt;
+  return hex_bytes(*id);
 }
 
 Result<std::string> find_vmlinux(const std::vector<std::string>& places, const std::string& release,

@@ -24,7 +24,7 @@ Result<std::string> find_vmlinux(const std::vector<std::string>& places, const s
 std::multimap<std::string, std::string> find_modules(const std::vector<std::string>& places,
                                                      const std::string& release);
 
-/// The GNU build id of an ELF file, hexadecimal.
+/// The GNU build id of an ELF file, hexadecimal; nothing when it has none or is damaged.
 std::optional<std::string> build_id_of(const std::string& path);
 
 }  // namespace hvd

@@ -106,6 +106,14 @@ Result<void> get(const std::string& url, Target& target) {
                    (target.failure.empty() ? curl_easy_strerror(done) : target.failure)};
 }
 
+// Leaves nothing at `path` when it fails.
+Result<void> download(const std::string& url, const std::string& path) {
+  OutputFile file = HVD_TRY(OutputFile::create(path, ""));
+  Target target{.file = file, .size = 0, .failure = {}};
+  HVD_TRY(get(url, target));
+  return file.commit();
+}
+
 }  // namespace
 
 std::vector<SymbolStore> parse_symbol_path(const std::string& text) {
@@ -167,17 +175,14 @@ Result<std::string> fetch_pdb(const std::string& url, const std::string& folder,
   fs::create_directories(fs::path(path).parent_path(), failed);
   if (failed)
     return Error{ErrorCode::kIo, fs::path(path).parent_path().string() + ": " + failed.message()};
-  OutputFile file = HVD_TRY(OutputFile::create(path, ""));
-  Target target{.file = file, .size = 0, .failure = {}};
   const std::string base = url.substr(0, url.find_last_not_of('/') + 1);
-  const auto got = get(base + "/" + id.file + "/" + id.key() + "/" + id.file, target);
+  const auto got = download(base + "/" + id.file + "/" + id.key() + "/" + id.file, path);
   if (!got) {
     // Folders that were made for nothing go, if they are empty.
     fs::remove(fs::path(path).parent_path(), failed);
     fs::remove(fs::path(path).parent_path().parent_path(), failed);
     return got.error();
   }
-  HVD_TRY(file.commit());
   // Others may share the folder.
   fs::permissions(path,
                   fs::perms::owner_read | fs::perms::owner_write | fs::perms::group_read |

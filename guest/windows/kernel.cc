@@ -1,16 +1,14 @@
 #include "guest/windows/kernel.h"
 
-#include <algorithm>
 #include <cstring>
-#include <set>
 
 #include "base/text.h"
+#include "guest/windows/find_bugcheck.h"
 #include "guest/windows/find_space.h"
+#include "guest/windows/read_cpus.h"
 
 namespace hvd::windows {
 namespace {
-
-constexpr std::size_t kMaxCpus = 2048;
 
 bool is_header(ByteView bytes) {
   return bytes.size() >= sizeof(Header64) &&
@@ -41,8 +39,8 @@ class KernelFinder {
     if (out_.base_.value == 0 && out_.data_) out_.base_ = out_.data_->data.kernel_base();
     read_release();
     read_shared_data();
-    read_cpus();
-    read_bugcheck();
+    out_.cpus_ = read_cpus(out_);
+    out_.bugcheck_ = find_bugcheck(out_);
     return {};
   }
 
@@ -186,178 +184,6 @@ class KernelFinder {
     if (!out_.system_time_ && filled(header->system_time) != 0)
       out_.system_time_ = header->system_time;
     if (!out_.up_time_ && filled(header->up_time) != 0) out_.up_time_ = header->up_time;
-  }
-
-  void read_cpus() {
-    const std::vector<Registers>& registers = out_.image_.registers;
-    const bool own_dump = out_.is_dump();
-    if (out_.data_) read_processor_block();
-    if (out_.cpus_.empty()) {
-      for (const Registers& each : registers) {
-        Cpu& cpu = out_.cpus_.emplace_back();
-        cpu.id = each.id, cpu.registers = &each;
-      }
-      if (own_dump && out_.is_arm64() && registers.empty()) {
-        Cpu cpu;
-        cpu.arm64 = header_registers();
-        out_.cpus_.push_back(cpu);
-      }
-      const auto part = triage_prcb();
-      if (part && !out_.cpus_.empty()) {
-        out_.cpus_.front().crashed = true;
-        out_.cpus_.front().id = part->first;
-        out_.cpus_.front().thread = part->second;
-      }
-      return;
-    }
-    for (Cpu& cpu : out_.cpus_) {
-      const VirtAddr pcr = cpu.prcb - out_.data_->data.pcr_prcb();
-      for (const Registers& each : registers) {
-        const bool its = each[Reg::kGsBase] == pcr.value || each[Reg::kKernelGsBase] == pcr.value;
-        if (its) cpu.registers = &each;
-      }
-      // A capture numbers CPUs as the machine does; a dump of Windows' own has one set of
-      // registers, the crashing CPU's.
-      if (!cpu.registers && !own_dump && cpu.id < registers.size() && !matched(registers[cpu.id]))
-        cpu.registers = &registers[cpu.id];
-    }
-    if (own_dump && out_.is_arm64()) crashing_arm64_cpu();
-    else if (own_dump && !registers.empty()) crashing_cpu(registers.front());
-  }
-
-  bool matched(const Registers& registers) const {
-    return std::any_of(out_.cpus_.begin(), out_.cpus_.end(),
-                       [&](const Cpu& cpu) { return cpu.registers == &registers; });
-  }
-
-  // The one whose saved context has the same stack. A triage dump keeps the crashing CPU's own
-  // block, with its number. The header's registers may be those of an exception that led to the bug
-  // check: what the CPU itself was in is what is saved.
-  void crashing_cpu(const Registers& registers) {
-    const auto choose = [&](auto is_it) {
-      const auto cpu = std::find_if(out_.cpus_.begin(), out_.cpus_.end(), is_it);
-      if (cpu == out_.cpus_.end()) return false;
-      if (!cpu->saved) cpu->registers = &registers;
-      cpu->crashed = true;
-      return true;
-    };
-    const auto part = triage_prcb();
-    if (part && choose([&](const Cpu& cpu) { return cpu.id == part->first; })) return;
-    if (choose([&](const Cpu& cpu) {
-          return cpu.saved && (*cpu.saved)[Reg::kRsp] == registers[Reg::kRsp];
-        }))
-      return;
-    choose([](const Cpu& cpu) { return !cpu.saved; });
-  }
-
-  // As above, of an ARM64 system.
-  void crashing_arm64_cpu() {
-    const auto its = header_registers();
-    const auto part = triage_prcb();
-    for (Cpu& cpu : out_.cpus_) {
-      const bool same = its && cpu.arm64 && cpu.arm64->sp == its->sp;
-      if (part ? cpu.id != part->first : !same) continue;
-      cpu.crashed = true;
-      if (!cpu.arm64) cpu.arm64 = its;
-      return;
-    }
-    const auto bare = std::find_if(out_.cpus_.begin(), out_.cpus_.end(),
-                                   [](const Cpu& cpu) { return !cpu.arm64; });
-    if (!its || bare == out_.cpus_.end()) return;
-    bare->crashed = true;
-    bare->arm64 = its;
-  }
-
-  std::optional<Arm64Registers> header_registers() const {
-    ContextArm64 context{};
-    std::memcpy(&context, out_.header()->context, sizeof context);
-    return registers_of(context);
-  }
-
-  void read_processor_block() {
-    const DebuggerData& data = out_.data_->data;
-    std::size_t expected = out_.image_.registers.size();
-    if (out_.header_ && out_.header_->processors <= kMaxCpus)
-      expected = std::max<std::size_t>(expected, out_.header_->processors);
-    std::set<std::uint64_t> seen;
-    for (std::size_t i = 0; i < std::min(expected, kMaxCpus); ++i) {
-      const auto prcb = out_.space_->read_u64(data.processor_block() + i * 8);
-      if (!prcb || *prcb >> 63 == 0 || !seen.insert(*prcb).second) break;
-      Cpu cpu;
-      cpu.id = static_cast<std::uint32_t>(i);
-      cpu.prcb = VirtAddr{*prcb};
-      if (const auto thread = out_.space_->read_u64(cpu.prcb + data.prcb_current_thread()))
-        cpu.thread = VirtAddr{*thread};
-      const auto context_at = out_.space_->read_u64(cpu.prcb + data.prcb_context());
-      if (context_at && data.prcb_context() != 0) read_context(cpu, VirtAddr{*context_at});
-      out_.cpus_.push_back(cpu);
-    }
-  }
-
-  void read_context(Cpu& cpu, VirtAddr at) const {
-    if (out_.is_arm64()) {
-      const auto context = out_.space_->read<ContextArm64>(at);
-      if (context) cpu.arm64 = registers_of(*context);
-      if (cpu.arm64 && cpu.arm64->pc == 0) cpu.arm64.reset();
-      return;
-    }
-    const auto context = out_.space_->read<Context64>(at);
-    const Registers saved = context ? registers_of(*context) : Registers();
-    if (!saved.knows(Reg::kRip) || saved[Reg::kRip] == 0) return;
-    cpu.saved = saved;
-    cpu.saved->id = cpu.id;
-  }
-
-  // The number and the thread of the CPU whose block a triage dump keeps.
-  std::optional<std::pair<std::uint32_t, VirtAddr>> triage_prcb() const {
-    const Bytes* part = note_of(out_.image_, "TRIAGE_PRCB");
-    if (!out_.data_ || !part) return std::nullopt;
-    const auto at = [&](std::size_t offset, std::size_t size) -> std::uint64_t {
-      le64 value = 0;
-      if (offset + size > part->size()) return 0;
-      std::memcpy(&value, part->data() + offset, size);
-      return value;
-    };
-    const DebuggerData& data = out_.data_->data;
-    return std::pair{static_cast<std::uint32_t>(at(data.prcb_number(), 4)),
-                     VirtAddr{at(data.prcb_current_thread(), 8)}};
-  }
-
-  void read_bugcheck() {
-    if (out_.data_) {
-      std::array<std::uint64_t, 5> words{};
-      bool all = true;
-      for (std::size_t i = 0; i < words.size(); ++i) {
-        const auto word = out_.space_->read_u64(out_.data_->data.bugcheck_data() + i * 8);
-        all = all && word;
-        if (word) words[i] = *word;
-      }
-      if (all && words[0] != 0) return found_bugcheck(words, "KiBugCheckData");
-    }
-    const Header64* header = out_.header();
-    if (header && !out_.header_from_driver_ && header->bugcheck_code != kUnused32 &&
-        header->bugcheck_code != 0) {
-      std::array<std::uint64_t, 5> words{header->bugcheck_code};
-      for (std::size_t i = 0; i < 4; ++i) words[i + 1] = header->bugcheck_parameters[i];
-      return found_bugcheck(words, "the dump's header");
-    }
-    told_to_hypervisor();
-  }
-
-  // Hyper-V's crash registers, as QEMU passes them on.
-  void told_to_hypervisor() {
-    for (const PanicReport& report : out_.image_.facts.panic) {
-      if (report.hyper_v && report.hyper_v->front() != 0)
-        return found_bugcheck(*report.hyper_v, "Hyper-V's crash registers");
-    }
-  }
-
-  void found_bugcheck(const std::array<std::uint64_t, 5>& words, const char* source) {
-    BugCheck bugcheck;
-    bugcheck.code = static_cast<std::uint32_t>(words[0]);
-    std::copy(words.begin() + 1, words.end(), bugcheck.parameters.begin());
-    bugcheck.source = source;
-    out_.bugcheck_ = bugcheck;
   }
 
   Kernel& out_;

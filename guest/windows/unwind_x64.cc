@@ -24,95 +24,130 @@ enum class Op : unsigned {
   kMachineFrame = 10,
 };
 
+// UNWIND_INFO: what one function's prolog does, as slots of two bytes.
+struct UnwindInfo {
+  unsigned version = 0, prolog = 0, count = 0, frame = 0, frame_offset = 0;
+  Bytes codes;
+
+  unsigned slot(unsigned i) const {
+    return i < count ? std::to_integer<unsigned>(codes[std::size_t{2} * i]) |
+                           std::to_integer<unsigned>(codes[std::size_t{2} * i + 1]) << 8
+                     : 0;
+  }
+  std::uint64_t wide_slot(unsigned i) const { return slot(i) | std::uint64_t{slot(i + 1)} << 16; }
+  std::uint64_t frame_bytes() const { return frame_offset * std::uint64_t{16}; }
+};
+
+Result<UnwindInfo> read_unwind_info(const AddressSpace& space, VirtAddr at) {
+  const std::uint64_t head = HVD_TRY(space.read_u32(at));
+  UnwindInfo info;
+  info.version = head & 7, info.prolog = head >> 8 & 0xff, info.count = head >> 16 & 0xff;
+  info.frame = head >> 24 & 0xf, info.frame_offset = static_cast<unsigned>(head >> 28);
+  if (info.version != 1 && info.version != 2)
+    return Error{ErrorCode::kCorrupt,
+                 "unwind data of version " + std::to_string(info.version) + " at " + hex(at.value)};
+  info.codes = HVD_TRY(space.read_bytes(at + 4, info.count * std::size_t{2}));
+  return info;
+}
+
+// One operation of a prolog, at slot `i`.
+struct Operation {
+  explicit Operation(unsigned code)
+      : where(code & 0xff), op(static_cast<Op>(code >> 8 & 0xf)), details(code >> 12) {}
+  unsigned where;  // bytes of the function up to the end of its instruction
+  Op op;
+  unsigned details;
+
+  /// How many slots it takes; 0 for one that is not known.
+  unsigned slots(unsigned version) const {
+    switch (op) {
+      case Op::kPushNonvolatile:
+      case Op::kAllocSmall:
+      case Op::kSetFrame:
+      case Op::kMachineFrame: return 1;
+      case Op::kAllocLarge: return details == 0 ? 2 : 3;
+      case Op::kSaveNonvolatile:
+      case Op::kSaveXmm: return 2;
+      case Op::kSaveNonvolatileFar:
+      case Op::kSaveXmmFar:
+      case Op::kSpare: return 3;
+      case Op::kEpilog: return version == 1 ? 2 : 1;
+    }
+    return 0;
+  }
+};
+
+// `base`: what saved registers are addressed from.
+Result<void> undo_operation(const AddressSpace& space, const UnwindInfo& info, unsigned i,
+                            std::uint64_t base, X64State& state, bool& machine_frame) {
+  const Operation operation(info.slot(i));
+  const unsigned details = operation.details;
+  switch (operation.op) {
+    case Op::kPushNonvolatile:
+      state.general[details] = HVD_TRY(space.read_u64(VirtAddr{state.sp()}));
+      state.sp() += 8;
+      break;
+    case Op::kAllocLarge:
+      state.sp() += details == 0 ? info.slot(i + 1) * std::uint64_t{8} : info.wide_slot(i + 1);
+      break;
+    case Op::kAllocSmall: state.sp() += details * std::uint64_t{8} + 8; break;
+    case Op::kSetFrame: state.sp() = state.general[info.frame] - info.frame_bytes(); break;
+    case Op::kSaveNonvolatile:
+      state.general[details] =
+          HVD_TRY(space.read_u64(VirtAddr{base + info.slot(i + 1) * std::uint64_t{8}}));
+      break;
+    case Op::kSaveNonvolatileFar:
+      state.general[details] = HVD_TRY(space.read_u64(VirtAddr{base + info.wide_slot(i + 1)}));
+      break;
+    case Op::kMachineFrame: {
+      const VirtAddr saved = VirtAddr{state.sp()} + (details != 0 ? 8u : 0u);
+      state.rip = HVD_TRY(space.read_u64(saved));
+      state.sp() = HVD_TRY(space.read_u64(saved + 24));
+      machine_frame = true;
+      break;
+    }
+    case Op::kEpilog:
+    case Op::kSpare:
+    case Op::kSaveXmm:
+    case Op::kSaveXmmFar: break;  // nothing that a stack needs
+  }
+  return {};
+}
+
+// Whether the instruction that sets the frame register has run.
+bool frame_is_set(const UnwindInfo& info, std::uint32_t done) {
+  for (unsigned i = 0; i < info.count; ++i) {
+    // Only the operation's own slot counts; a look at what follows it does no harm here.
+    const Operation operation(info.slot(i));
+    if (operation.op == Op::kSetFrame && operation.where <= done) return true;
+  }
+  return false;
+}
+
 Result<void> undo_prolog(const AddressSpace& space, const PeImage& image, X64State& state,
                          const Function& function, std::uint32_t rva, bool& machine_frame) {
-  std::uint32_t info = function.info;
-  std::uint32_t done = rva - function.begin;  // bytes of the function that have run
+  std::uint32_t place = function.info;
+  const std::uint32_t done = rva - function.begin;  // bytes of the function that have run
   for (int chain = 0; chain < kMaxChained; ++chain) {
-    const VirtAddr at = image.base() + info;
-    const std::uint64_t head = HVD_TRY(space.read_u32(at));
-    const unsigned version = head & 7, prolog = head >> 8 & 0xff, count = head >> 16 & 0xff,
-                   frame = head >> 24 & 0xf, frame_offset = head >> 28;
-    if (version != 1 && version != 2)
-      return Error{ErrorCode::kCorrupt,
-                   "unwind data of version " + std::to_string(version) + " at " + hex(at.value)};
-    const Bytes codes = HVD_TRY(space.read_bytes(at + 4, count * std::size_t{2}));
-    const auto slot = [&](unsigned i) -> unsigned {
-      return i < count ? std::to_integer<unsigned>(codes[std::size_t{2} * i]) |
-                             std::to_integer<unsigned>(codes[std::size_t{2} * i + 1]) << 8
-                       : 0;
-    };
+    const VirtAddr at = image.base() + place;
+    const UnwindInfo info = HVD_TRY(read_unwind_info(space, at));
     // In a part of a function that is chained the whole prolog of the others has run.
-    const bool in_prolog = chain == 0 && done < prolog;
+    const bool in_prolog = chain == 0 && done < info.prolog;
     std::uint64_t base = state.sp();
-    if (frame != 0) {
-      bool set = !in_prolog;
-      for (unsigned i = 0; i < count && !set; ++i) {
-        // Only the operation's own slot counts; a look at what follows it does no harm here.
-        const unsigned code = slot(i);
-        set = static_cast<Op>(code >> 8 & 0xf) == Op::kSetFrame && (code & 0xff) <= done;
-      }
-      if (set) base = state.general[frame] - frame_offset * std::uint64_t{16};
-    }
-    for (unsigned i = 0; i < count;) {
-      const unsigned code = slot(i), where = code & 0xff, details = code >> 12;
-      const auto op = static_cast<Op>(code >> 8 & 0xf);
-      const bool apply = !in_prolog || where <= done;
-      unsigned slots = 1;
-      switch (op) {
-        case Op::kPushNonvolatile:
-          if (apply) {
-            state.general[details] = HVD_TRY(space.read_u64(VirtAddr{state.sp()}));
-            state.sp() += 8;
-          }
-          break;
-        case Op::kAllocLarge: {
-          slots = details == 0 ? 2 : 3;
-          const std::uint64_t size = details == 0 ? slot(i + 1) * std::uint64_t{8}
-                                                  : slot(i + 1) | std::uint64_t{slot(i + 2)} << 16;
-          if (apply) state.sp() += size;
-          break;
-        }
-        case Op::kAllocSmall:
-          if (apply) state.sp() += details * std::uint64_t{8} + 8;
-          break;
-        case Op::kSetFrame:
-          if (apply) state.sp() = state.general[frame] - frame_offset * std::uint64_t{16};
-          break;
-        case Op::kSaveNonvolatile:
-          slots = 2;
-          if (apply)
-            state.general[details] =
-                HVD_TRY(space.read_u64(VirtAddr{base + slot(i + 1) * std::uint64_t{8}}));
-          break;
-        case Op::kSaveNonvolatileFar:
-          slots = 3;
-          if (apply) {
-            const std::uint64_t offset = slot(i + 1) | std::uint64_t{slot(i + 2)} << 16;
-            state.general[details] = HVD_TRY(space.read_u64(VirtAddr{base + offset}));
-          }
-          break;
-        case Op::kEpilog: slots = version == 1 ? 2 : 1; break;
-        case Op::kSpare: slots = 3; break;
-        case Op::kSaveXmm: slots = 2; break;
-        case Op::kSaveXmmFar: slots = 3; break;
-        case Op::kMachineFrame:
-          if (apply) {
-            const VirtAddr saved = VirtAddr{state.sp()} + (details != 0 ? 8u : 0u);
-            state.rip = HVD_TRY(space.read_u64(saved));
-            state.sp() = HVD_TRY(space.read_u64(saved + 24));
-            machine_frame = true;
-          }
-          break;
-        default:
-          return Error{ErrorCode::kCorrupt, "an unknown unwind operation at " + hex(at.value)};
-      }
+    if (info.frame != 0 && (!in_prolog || frame_is_set(info, done)))
+      base = state.general[info.frame] - info.frame_bytes();
+    for (unsigned i = 0; i < info.count;) {
+      const Operation operation(info.slot(i));
+      const unsigned slots = operation.slots(info.version);
+      if (slots == 0)
+        return Error{ErrorCode::kCorrupt, "an unknown unwind operation at " + hex(at.value)};
+      if (!in_prolog || operation.where <= done)
+        HVD_TRY(undo_operation(space, info, i, base, state, machine_frame));
       i += slots;
     }
-    const auto chained = HVD_TRY(chained_function(space, image, info));
+    const auto chained = HVD_TRY(chained_function(space, image, place));
     if (!chained) return {};
-    info = chained->info;
-    done = ~std::uint32_t{0};
+    place = chained->info;
   }
   return Error{ErrorCode::kCorrupt, "unwind data chained without an end"};
 }

@@ -9,6 +9,7 @@
 #include "tests/fuzz/fuzz_keys.h"
 #include "tests/support/crafted_dump.h"
 #include "tests/support/damage.h"
+#include "tests/support/debug_files.h"
 #include "tests/support/elf_builder.h"
 
 namespace {
@@ -134,6 +135,26 @@ Bytes diskdump() {
   return bytes;
 }
 
+// Compiled; where a compiler is missing, only the beginnings of such files.
+void debug_information_seeds() {
+  const TemporaryFolder folder;
+  seed("dwarf", "header", ByteView(ElfCoreBuilder().build()));
+  if (compile_program(folder, "program")) seed("dwarf", "program", folder.read("program"));
+  if (compile_object(folder, "object")) seed("dwarf", "object", folder.read("object"));
+  seed("pdb", "magic",
+       std::string(16, 'g') +
+           "Microsoft C/C++ MSF 7.00\r\n\x1a"
+           "DS");
+  if (compile_image(folder)) {
+    if (const auto id = pdb_id_of(folder.read("image.dll")))
+      seed("pdb", "image", to_string(id->guid) + folder.read("image.pdb"));
+  }
+  seed("symbol_path", "stores",
+       "/pdbs;srv*/cache*https://user:secret@server/store*http://other/;cache*/mine;"
+       "symsrv*symsrv.dll*/cache*https://server");
+  seed("symbol_path", "name", "ntkrnlmp.pdb");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -145,6 +166,7 @@ int main(int argc, char** argv) {
   seed("hvd", "torn", truncated_at(clear_dump(), 600));
   elf_seeds();
   windows_seeds();
+  debug_information_seeds();
   seed("kdumpfile", "diskdump", diskdump());
   seed("age", "x25519", age_encrypt(fuzz::identity().recipient(), as_bytes("secret")).value());
   seed("age", "grease",

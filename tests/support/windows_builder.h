@@ -8,23 +8,14 @@
 #include <bit>
 #include <cstring>
 
-#include "base/byte_writer.h"
 #include "base/image.h"
 #include "base/windows_header.h"
-#include "tests/support/page_table_builder.h"
+#include "tests/support/windows_image_builder.h"
 
 namespace hvd {
 
-class WindowsBuilder {
+class WindowsBuilder : public WindowsImageBuilder {
  public:
-  static constexpr std::uint64_t kKernel = 0xfffff80612000000, kDriver = 0xfffff80655000000;
-  static constexpr std::uint64_t kKernelPhys = 0x200000, kDriverPhys = 0x300000;
-  static constexpr std::uint64_t kImageSize = 0x40000, kSize = 8u << 20;
-  static constexpr std::uint64_t kShared = 0xfffff78000000000, kStack = 0xffffa00000010000;
-  static constexpr PhysAddr kRoot{0x100000};
-  // Functions of the kernel and of the driver, at these places in their images.
-  static constexpr std::uint32_t kBugCheck = 0x1100, kWorker = 0x1200, kTrap = 0x1300,
-                                 kFailing = 0x1100, kEntry = 0x1200;
   static constexpr std::uint64_t kDataBlock = kKernel + 0x8000, kListHead = kKernel + 0x8800;
   static constexpr std::uint64_t kModules = kKernel + 0x8810, kProcesses = kKernel + 0x8820,
                                  kBugData = kKernel + 0x8840, kBlock = kKernel + 0x8880,
@@ -35,8 +26,7 @@ class WindowsBuilder {
                                  kWaiting = 0xffffa00000022000;
 
   /// Of an ARM64 system only what its dump has: no CPU but the header's.
-  explicit WindowsBuilder(bool arm64 = false)
-      : arm64_(arm64), memory_(std::make_shared<FakeMemory>(kSize)), tables_(*memory_, kRoot) {
+  explicit WindowsBuilder(bool arm64 = false) : WindowsImageBuilder(arm64) {
     map(kKernel, kKernelPhys, kImageSize);
     map(kDriver, kDriverPhys, kImageSize);
     map(kShared, 0x180000, 0x1000);
@@ -44,9 +34,9 @@ class WindowsBuilder {
     memory_->write(PhysAddr{0x180000}, Bytes(kPageSize));
     write_u32(kShared + 0x264, 1), write_u32(kShared + 0x26c, 10);
     write_u64(kShared + 0x14, 0x1d707f23dbb3399), write_u64(kShared + 8, 37470690);
-    image_headers(kKernel, "ntoskrnl.exe", "ntkrnlmp.pdb", {{"KeBugCheckEx", kBugCheck}},
-                  {kBugCheck, kWorker, kTrap});
-    image_headers(kDriver, "mydriver.sys", "mydriver.pdb", {}, {kFailing, kEntry});
+    place_image(kKernel, "ntoskrnl.exe", "ntkrnlmp.pdb", {{"KeBugCheckEx", kBugCheck}},
+                {kBugCheck, kWorker, kTrap});
+    place_image(kDriver, "mydriver.sys", "mydriver.pdb", {}, {kFailing, kEntry});
     debugger_data();
     module_list();
     process_list();
@@ -63,21 +53,6 @@ class WindowsBuilder {
     set_bugcheck(0xd1, {0xfffff80600000000, 2, 1, kDriver + kFailing + 5});
     if (arm64_) arm64_stack();
     else stack();
-  }
-
-  FakeMemory& memory() { return *memory_; }
-  PageTableBuilder& tables() { return tables_; }
-  void write(std::uint64_t at, ByteView bytes) { memory_->write(PhysAddr{physical(at)}, bytes); }
-  void write_u64(std::uint64_t at, std::uint64_t value) { write(at, bytes_of(le64(value))); }
-  void write_u32(std::uint64_t at, std::uint32_t value) { write(at, bytes_of(le32(value))); }
-  std::uint64_t read_u64(std::uint64_t at) const {
-    return memory_->read<le64>(PhysAddr{physical(at)}).value();
-  }
-  static std::uint64_t physical(std::uint64_t at) {
-    if (at - kKernel < kImageSize) return at - kKernel + kKernelPhys;
-    if (at - kDriver < kImageSize) return at - kDriver + kDriverPhys;
-    if (at - kShared < 0x1000) return at - kShared + 0x180000;
-    return at - 0xffffa00000010000 + 0x190000;
   }
 
   void set_bugcheck(std::uint64_t code, std::array<std::uint64_t, 4> parameters) {
@@ -149,93 +124,6 @@ class WindowsBuilder {
   }
 
  private:
-  void map(std::uint64_t virt, std::uint64_t phys, std::uint64_t size) {
-    for (std::uint64_t at = 0; at < size; at += kPageSize) {
-      tables_.entry(virt + at, 1, (phys + at) | 3);
-      memory_->write(PhysAddr{phys + at}, Bytes(kPageSize));
-    }
-  }
-
-  void image_headers(std::uint64_t base, const std::string& name, const std::string& pdb,
-                     const std::vector<std::pair<std::string, std::uint32_t>>& exports,
-                     const std::vector<std::uint32_t>& functions) {
-    ByteWriter h;
-    h.u16(0x5a4d).zeros(0x3c - 2).u32(0x80).zeros(0x80 - 0x40);
-    h.u32(0x4550)
-        .u16(arm64_ ? windows::kMachineArm64 : windows::kMachineAmd64)
-        .u16(2)
-        .u32(0x5f000000)
-        .u32(0)
-        .u32(0)
-        .u16(240)
-        .u16(0x22);
-    h.u16(0x20b).u8(14).u8(0).zeros(12).u32(kEntry).u32(0x1000).u64(base).u32(0x1000).u32(0x200);
-    h.zeros(12).u32(0).u32(kImageSize).u32(0x400).u32(0).u16(1).u16(0).zeros(32).u32(0).u32(16);
-    const auto directory = [&h](std::uint32_t rva, std::uint32_t size) { h.u32(rva).u32(size); };
-    directory(exports.empty() ? 0 : 0x4000, exports.empty() ? 0 : 0x200);
-    directory(0, 0), directory(0, 0);
-    directory(0x5000, static_cast<std::uint32_t>(functions.size() * (arm64_ ? 8 : 12)));
-    directory(0, 0), directory(0, 0);
-    directory(0x6000, 28);
-    for (int i = 7; i < 16; ++i) directory(0, 0);
-    const auto section = [&h](const char* title, std::uint32_t rva, std::uint32_t size,
-                              std::uint32_t flags) {
-      char text[8] = {};
-      std::memcpy(text, title, std::strlen(title));
-      h.put(std::as_bytes(std::span(text)))
-          .u32(size)
-          .u32(rva)
-          .u32(size)
-          .u32(rva)
-          .zeros(12)
-          .u32(flags);
-    };
-    section(".text", 0x1000, 0x2000, 0x60000020);
-    section(".data", 0x4000, 0x20000, 0xc0000040);
-    write(base, h.view());
-    // An export directory: one name each.
-    ByteWriter e;
-    const auto count = static_cast<std::uint32_t>(exports.size());
-    e.zeros(12).u32(0x4100).u32(1).u32(count).u32(count).u32(0x4040).u32(0x4060).u32(0x4080);
-    write(base + 0x4000, e.view());
-    write(base + 0x4100, as_bytes(name + '\0'));
-    for (std::uint32_t i = 0; i < count; ++i) {
-      write_u32(base + 0x4040 + i * 4, exports[i].second);
-      write_u32(base + 0x4060 + i * 4, 0x4120 + i * 0x20);
-      write(base + 0x4080 + i * 2, bytes_of(le16(static_cast<std::uint16_t>(i))));
-      write(base + 0x4120 + i * 0x20, as_bytes(exports[i].first + '\0'));
-    }
-    // Every function of ARM64: stp x19, x20, [sp, #-16]!; stp x29, x30, [sp, #-32]!; mov x29, sp;
-    // 0x80 bytes long.
-    for (std::uint32_t i = 0; arm64_ && i < functions.size(); ++i) {
-      ByteWriter f;
-      f.u32(functions[i]).u32(1 | 0x20 << 2 | 2 << 16 | 3 << 21 | 3u << 23);
-      write(base + 0x5000 + i * 8, f.view());
-    }
-    // Every function of x64: push rbx; sub rsp, 0x20. The trap's begins with a machine frame.
-    for (std::uint32_t i = 0; !arm64_ && i < functions.size(); ++i) {
-      ByteWriter f;
-      f.u32(functions[i]).u32(functions[i] + 0x80).u32(0x5800 + i * 0x20);
-      write(base + 0x5000 + i * 12, f.view());
-      ByteWriter u;
-      const bool trap = base == kKernel && functions[i] == kTrap;
-      u.u8(1).u8(5).u8(trap ? 3 : 2).u8(0);
-      u.u8(5).u8(0x32);            // sub rsp, 0x20
-      u.u8(1).u8(0x30);            // push rbx
-      if (trap) u.u8(0).u8(0x0a);  // hardware pushed ss, rsp, rflags, cs, rip
-      write(base + 0x5800 + i * 0x20, u.view());
-      write(base + functions[i], as_bytes("\x53\x48\x83\xec\x20\x90"));
-    }
-    ByteWriter d;
-    d.zeros(12).u32(2).u32(0x60).u32(0x6040).u32(0x6040);
-    write(base + 0x6000, d.view());
-    ByteWriter r;
-    r.u32(0x53445352);
-    for (std::uint8_t i = 0; i < 16; ++i) r.u8(i);
-    r.u32(3).put(as_bytes("c:\\build\\" + pdb + '\0'));
-    write(base + 0x6040, r.view());
-  }
-
   void debugger_data() {
     Bytes block(0x380);
     const auto put64 = [&](std::size_t at, std::uint64_t value) {
@@ -345,10 +233,6 @@ class WindowsBuilder {
       fp += 0x30;
     }
   }
-
-  const bool arm64_;
-  std::shared_ptr<FakeMemory> memory_;
-  PageTableBuilder tables_;  // an ARM64's tables have the same shape and the same low bits
 };
 
 }  // namespace hvd
