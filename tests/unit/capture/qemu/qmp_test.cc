@@ -160,8 +160,8 @@ TEST(Qmp, HumanAnswersMustBeText) {
     return QmpClient::connect(peer.path())->human("info mtree -f");
   };
   EXPECT_EQ(human("FlatView").value(), "FlatView");
-  EXPECT_THAT(human(7), FailsWith(ErrorCode::kIo, "no text"));
-  EXPECT_THAT(human(json::object()), FailsWith(ErrorCode::kIo, "no text"));
+  EXPECT_THAT(human(7), FailsWith(ErrorCode::kIo, "not text"));
+  EXPECT_THAT(human(json::object()), FailsWith(ErrorCode::kIo, "not text"));
 }
 
 TEST(Qmp, KnowsWhoServesTheSocket) {

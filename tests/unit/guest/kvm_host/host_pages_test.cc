@@ -59,7 +59,7 @@ TEST(HostPages, ObjectsByTheirCache) {
   ASSERT_THAT(full, Succeeds());
   for (const std::uint64_t page : {31u, 32u, 33u, 34u})
     EXPECT_EQ(kind(*full, page), HostKind::kOtherObjects) << page;
-  EXPECT_THAT(problems, Contains(HasSubstr("level full leaves out")));  // for want of symbols
+  EXPECT_THAT(problems, Contains(HasSubstr("level full excludes")));  // for want of symbols
 }
 
 // A host that level full can be had of: with a VM, so that there is what must not be kept.
@@ -178,7 +178,7 @@ TEST(HostPages, LevelFullIsNoMoreThanSecureWhileAGuestsStateMayBeAnywhere) {
   host.page(30, kSlab, host.cache("whatever", 64, 1).value);
   const auto pages = host.open_full();
   ASSERT_THAT(pages, Succeeds());
-  EXPECT_THAT(host.problems, Contains(HasSubstr("level full leaves out")));
+  EXPECT_THAT(host.problems, Contains(HasSubstr("level full excludes")));
   EXPECT_EQ(kind(*pages, 30), HostKind::kOtherObjects);
   EXPECT_EQ(kind(*pages, 40), HostKind::kOther);
 }

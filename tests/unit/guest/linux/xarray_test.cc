@@ -106,8 +106,8 @@ TEST(XArray, KnotsAndFloodsEnd) {
   Machine machine;
   const std::uint64_t self = machine.node(6, {});
   machine.builder.write_u64(VirtAddr{self - 2} + kSlots, self);
-  EXPECT_THAT(machine.walk(self), FailsWith(ErrorCode::kCorrupt, "no child"));
-  EXPECT_THAT(machine.walk(machine.node(64, {})), FailsWith(ErrorCode::kCorrupt, "no child"));
+  EXPECT_THAT(machine.walk(self), FailsWith(ErrorCode::kCorrupt, "not a child"));
+  EXPECT_THAT(machine.walk(machine.node(64, {})), FailsWith(ErrorCode::kCorrupt, "not a child"));
   EXPECT_THAT(machine.walk(machine.node(0, {{0, 0x10}, {1, 0x20}, {2, 0x30}}), 2),
               FailsWith(ErrorCode::kCorrupt, "too many"));
   std::uint64_t shared = machine.node(0, {});  // 64 ways to the next level, ten times
