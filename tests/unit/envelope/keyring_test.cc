@@ -211,7 +211,7 @@ TEST(PartitionKeys, APieceIsBoundToItsPlaceAndNonce) {
   flip_bit(moved.associated_data, 0);
   EXPECT_THAT(keys.open(moved, stored), FailsWith(ErrorCode::kCorrupt, ""));
   SealedPiece renumbered = piece(KeyName::map());
-  renumbered.nonce[23] ^= 1;
+  renumbered.nonce[11] ^= 1;
   EXPECT_THAT(keys.open(renumbered, stored), FailsWith(ErrorCode::kCorrupt, ""));
   EXPECT_THAT(keys.open(piece(KeyName::map()), ByteView(stored).first(kSealOverhead - 1)),
               FailsWith(ErrorCode::kCorrupt, ""));
