@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from check_memory import mapped
+from check_memory import find
 from comparison import Comparison
 from host import GUESTS
 from machine_pieces import Split, contained, recipients_of, secrets_of
@@ -111,9 +111,8 @@ def check_entry(folder: Path, compared: Comparison) -> None:
     run("hvdump-extract", "hypervisor", dump, "-o", image)
     report = run_json("hvdump-analyze", "triage", image)["partitions"][0]
     compared.equal(report["cpus"][cpu]["registers"]["rip"], f"{entry:#x}", "the CPU is at the kernel's entry")
-    with mapped(copy) as theirs, mapped(image) as ours:
-        compared.that(theirs.find(secret) >= 0, "the process's registers are in the vmcore")
-        compared.equal(ours.find(secret), -1, "and not in the hypervisor's image")
+    compared.that(find(copy, secret) >= 0, "the process's registers are in the vmcore")
+    compared.equal(find(image, secret), -1, "and not in the hypervisor's image")
     for path in (copy, dump, image):
         path.unlink()
 

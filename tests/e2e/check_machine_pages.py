@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from check_memory import mapped
+from check_memory import find, mapped, occurrences
 from comparison import Comparison
 from host import GUESTS, PATTERNED, pattern
 from images import Kernel
@@ -130,10 +130,8 @@ def check_injected(facts: dict[str, Any], folder: Path, split: Split, kernel: Ke
         # A page that is like no other, and where: there may be copies of it, so all of them are poisoned.
         content = next(page for page in (raw[at:at + 4096] for at in range(20 << 20, 90 << 20, 4096))
                        if len(set(page)) > 100 and page.count(0) < 1000)
-    with mapped(vmcore) as data:
-        places, at = [], -1
-        while (at := data.find(content, at + 1)) >= 0:
-            places += [s.pa + at - s.offset for s in memory.core.loads if s.offset <= at < s.offset + s.size]
+    places = {s.pa + at - s.offset for at in occurrences(vmcore, content) for s in memory.core.loads
+              if s.offset <= at < s.offset + s.size}
     compared.that(places, "a page of beta's is in the host's memory")
     vmemmap = int.from_bytes(bytes.fromhex(run_json("hvdump-analyze", "read", vmcore, "vmemmap_base", "8",
                                                     "--json")["bytes"]), "little")
@@ -162,9 +160,8 @@ def check_injected(facts: dict[str, Any], folder: Path, split: Split, kernel: Ke
         whole = run_json("hvdump-analyze", "triage", dump, "--partition", name, "--identity", key, expect=(0, 3))
         absent = whole["partitions"][0]["memory"]["absent"]
         compared.that(absent.get("restricted", 0) >= wanted, f"{name}: restricted {absent}")
-        with mapped(raw) as there:
-            secret = content if name == "beta" else pattern(facts["seeds"]["delta"])[4096:8192]
-            compared.equal(there.find(secret), -1, f"{name}: what must not be read was not")
+        secret = content if name == "beta" else pattern(facts["seeds"]["delta"])[4096:8192]
+        compared.equal(find(raw, secret), -1, f"{name}: what must not be read was not")
         raw.unlink()
     dump.unlink()
     copy.unlink()

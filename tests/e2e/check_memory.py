@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import json
 import mmap
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,10 +26,34 @@ def mapped(path: Path) -> Iterator[mmap.mmap]:
         yield data
 
 
+def data_ranges(path: Path, margin: int) -> Iterator[tuple[int, int]]:
+    """(begin, end) of what is stored of a sparse file, and `margin` bytes around: nothing else is worth a search."""
+    with path.open("rb") as file:
+        end, size = 0, path.stat().st_size
+        while end < size:
+            try:
+                begin = os.lseek(file.fileno(), end, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # a hole up to the end
+                    return
+                raise
+            end = os.lseek(file.fileno(), begin, os.SEEK_HOLE)
+            yield max(begin - margin, 0), min(end + margin, size)
+
+
+def occurrences(path: Path, needle: bytes) -> Iterator[int]:
+    """Offsets in a file, holes in it left aside: `needle` is not all zeros. May give the same one twice."""
+    # mmap's own find() of Python 3.11 reads a byte behind the mapping, and dies if nothing is there.
+    wanted = re.compile(re.escape(needle), re.DOTALL)
+    with mapped(path) as data:
+        for begin, end in data_ranges(path, len(needle)):
+            for found in wanted.finditer(data, begin, end):
+                yield found.start()
+
+
 def find(path: Path, needle: bytes) -> int:
-    """Offset of the first occurrence, or -1."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return data.find(needle)
+    """Offset of the first occurrence, or -1; `needle` is not all zeros."""
+    return next(occurrences(path, needle), -1)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from check_stacks import check_trace
+from check_memory import occurrences
 from comparison import Comparison
 from product import Product, run
 from vmcore import ElfDump
@@ -24,12 +25,11 @@ def writable(path: Path) -> Iterator[mmap.mmap]:
 def replace_all(path: Path, old: bytes, new: bytes) -> int:
     """Wherever it occurs, in notes and memory; says how often."""
     assert len(old) == len(new)
-    count = at = 0
+    found = sorted(set(occurrences(path, old)))
     with writable(path) as data:
-        while (at := data.find(old, at)) >= 0:
+        for at in found:
             data[at:at + len(new)] = new
-            count += 1
-    return count
+    return len(found)
 
 
 def notes_end(path: Path) -> int:

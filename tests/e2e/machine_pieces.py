@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from check_memory import mapped
+from check_memory import data_ranges, find, mapped
 from host import GUESTS
 from product import run
 
@@ -45,6 +45,7 @@ def secrets_of(facts: dict[str, Any]) -> list[tuple[str, str, bytes]]:
 
 def contained(path: Path, canaries: list[tuple[str, str, bytes]]) -> set[bytes]:
     """Those of the secrets that are somewhere in the file."""
+    text = re.compile(rb"hvd-[a-z]+-[0-9a-f]{32}")
     with mapped(path) as data:
-        words = set(re.findall(rb"hvd-[a-z]+-[0-9a-f]{32}", data))
-        return {secret for _, _, secret in canaries if secret in words or len(secret) == 8 and data.find(secret) >= 0}
+        words = {found[0] for begin, end in data_ranges(path, 64) for found in text.finditer(data, begin, end)}
+    return {secret for _, _, secret in canaries if secret in words or len(secret) == 8 and find(path, secret) >= 0}
