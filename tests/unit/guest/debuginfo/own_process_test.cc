@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "tests/support/damage.h"
 #include "tests/support/matchers.h"
+#include "tests/support/temporary_folder.h"
 
 namespace hvd {
 namespace {
@@ -59,6 +60,19 @@ TEST(OwnProcess, DyingWritesNothing) {
                               }),
               FailsWith(ErrorCode::kCorrupt, "x"));
   EXPECT_EQ(testing::internal::GetCapturedStdout(), "once");
+}
+
+// What this process does at its end, such as to remove files, is not the other one's to do.
+TEST(OwnProcess, DyingRunsNoExitHandlers) {
+  static const pid_t self = ::getpid();
+  static const TemporaryFolder folder;
+  ASSERT_EQ(std::atexit([] {
+              if (::getpid() != self) folder.write("ran", "");
+            }),
+            0);
+  EXPECT_THAT(ask_own_process("x", []() -> Bytes { std::exit(0); }),
+              FailsWith(ErrorCode::kCorrupt, "x"));
+  EXPECT_TRUE(folder.names().empty());
 }
 
 // The one that was started first has its socket in the second as well.
