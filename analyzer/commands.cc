@@ -62,8 +62,8 @@ std::string hex_dump(std::uint64_t address, ByteView bytes) {
 }  // namespace
 
 CommandOutcome run_triage(const AnalyzeOptions& options) {
-  for (const std::string& identity : options.identities)
-    HVD_TRY(refuse_input_as_output(options.output, identity));
+  HVD_TRY(refuse_inputs_as_output(options.output, options.identities));
+  HVD_TRY(refuse_inputs_as_output(options.output, options.passphrases));
   const Keyring keys = HVD_TRY(Keyring::load(options.identities, options.passphrases));
   const OpenedDump dump = HVD_TRY(open_dump(options.dump, keys, options.partition));
   const Report report = triage(dump, {options.symbols});

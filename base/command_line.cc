@@ -68,6 +68,12 @@ void set_up_app(CLI::App& app) {
   app.require_subcommand(1);
 }
 
+std::vector<std::string> KeyOptions::files() const {
+  std::vector<std::string> out = identities;
+  out.insert(out.end(), passphrases.begin(), passphrases.end());
+  return out;
+}
+
 void add_key_options(CLI::App& command, KeyOptions& keys) {
   command.add_option("--identity", keys.identities, "age identity file, or .hvgrant (may repeat)");
   command.add_option("--passphrase-file", keys.passphrases,

@@ -27,6 +27,9 @@ int run_command_line(CLI::App& app, int argc, char** argv, const CommandOutcome&
 struct KeyOptions {
   std::vector<std::string> identities;
   std::vector<std::string> passphrases;
+
+  /// All of them: what no output may replace.
+  std::vector<std::string> files() const;
 };
 /// `keys` must outlive `command`.
 void add_key_options(CLI::App& command, KeyOptions& keys);

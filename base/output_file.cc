@@ -46,9 +46,13 @@ bool same_file(const std::string& a, const std::string& b) {
 
 }  // namespace
 
-Result<void> refuse_input_as_output(const std::string& output, const std::string& input) {
-  if (input.empty() || !same_file(output, input)) return {};
-  return Error{ErrorCode::kInvalidArgument, "the output " + output + " is the input itself"};
+Result<void> refuse_inputs_as_output(const std::string& output,
+                                     const std::vector<std::string>& inputs) {
+  for (const std::string& input : inputs) {
+    if (!input.empty() && same_file(output, input))
+      return Error{ErrorCode::kInvalidArgument, "the output " + output + " is the input itself"};
+  }
+  return {};
 }
 
 OutputFile::OutputFile(FileDescriptor fd, std::string temporary, std::string path)
@@ -69,7 +73,7 @@ void OutputFile::unregister() {
 }
 
 Result<OutputFile> OutputFile::create(const std::string& path, const std::string& not_this) {
-  HVD_TRY(refuse_input_as_output(path, not_this));
+  HVD_TRY(refuse_inputs_as_output(path, {not_this}));
   struct stat status{};
   if (::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {
     return Error{ErrorCode::kInvalidArgument, "the output " + path + " is a directory"};

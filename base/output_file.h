@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/byte_sink.h"
 #include "base/file_descriptor.h"
@@ -10,9 +11,11 @@
 
 namespace hvd {
 
-/// kInvalidArgument when both are names of one file; `input` may be empty. OutputFile asks this
-/// itself.
-Result<void> refuse_input_as_output(const std::string& output, const std::string& input);
+/// kInvalidArgument when `output` is another name of one of `inputs`, of which some may be empty:
+/// what a command reads, its keys and policy above all, must not be what it replaces. OutputFile
+/// asks this for the input that it is given.
+Result<void> refuse_inputs_as_output(const std::string& output,
+                                     const std::vector<std::string>& inputs);
 
 /// Written beside its final name and renamed by commit(); destroyed without commit() it leaves
 /// nothing behind, also when the process gets SIGINT or SIGTERM. The file may be written at any

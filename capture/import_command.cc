@@ -54,7 +54,7 @@ CommandOutcome run_import(const ImportOptions& options) {
   if (options.name.empty() || options.name == "*" || options.name == kHostUserName ||
       options.name.starts_with("hypervisor"))
     return Error{ErrorCode::kInvalidArgument, "--name: " + options.name + " is a reserved name"};
-  HVD_TRY(refuse_input_as_output(options.output, options.file));
+  HVD_TRY(refuse_inputs_as_output(options.output, {options.file}));
   Policy whole = HVD_TRY(build_policy(options));
   Imported imported = HVD_TRY(open_file(options.file));
   Facts facts = imported.image.facts;

@@ -3,6 +3,7 @@
 #include <sodium.h>
 
 #include "base/byte_source.h"
+#include "base/output_file.h"
 #include "envelope/keyring.h"
 
 namespace hvd {
@@ -40,6 +41,7 @@ Result<std::pair<std::string, std::string>> split_named(const std::string& text,
 }
 
 Result<Policy> build_policy(const CaptureOptions& options) {
+  HVD_TRY(refuse_inputs_as_output(options.output, {options.policy, options.signing_key}));
   Policy policy;
   if (!options.policy.empty()) {
     const std::string text = HVD_TRY(read_text_file(options.policy, 1u << 20));
@@ -61,6 +63,7 @@ Result<Policy> build_policy(const CaptureOptions& options) {
   }
   for (const std::string& text : options.passphrases) {
     const auto [name, value] = HVD_TRY(split_named(text, "--passphrase"));
+    HVD_TRY(refuse_inputs_as_output(options.output, {value}));
     std::string words = HVD_TRY(read_text_file(value, 4096));
     auto passphrase = with_context(parse_passphrase_file(words), value);
     sodium_memzero(words.data(), words.size());

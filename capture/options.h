@@ -25,7 +25,8 @@ struct CaptureOptions {
 /// The options above, for a subcommand.
 void add_capture_options(CLI::App& command, CaptureOptions& options);
 
-/// The policy file and the options that add to it; kInvalidArgument naming what is wrong.
+/// The policy file and the options that add to it; kInvalidArgument naming what is wrong, or when
+/// the output is one of the files that the options name.
 Result<Policy> build_policy(const CaptureOptions& options);
 
 /// "NAME=VALUE" of `option`.

@@ -12,8 +12,7 @@ CommandOutcome run_grant(const GrantOptions& options) {
     classes = HVD_TRY(with_context(page_classes_from(options.classes), "--class"));
   const X25519Recipient recipient =
       HVD_TRY(with_context(parse_recipient(options.recipient), "--to"));
-  for (const std::string& identity : options.keys.identities)
-    HVD_TRY(refuse_input_as_output(options.output, identity));
+  HVD_TRY(refuse_inputs_as_output(options.output, options.keys.files()));
   const Keyring keyring = HVD_TRY(Keyring::load(options.keys.identities, options.keys.passphrases));
   const format::Dump dump = HVD_TRY(format::Dump::open(options.dump));
   const format::DumpPartition* partition = HVD_TRY(dump.find(options.partition));

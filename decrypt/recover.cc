@@ -26,8 +26,7 @@ Result<std::uint64_t> copy_partition(const Image& image, format::PartitionWriter
 }  // namespace
 
 CommandOutcome run_recover(const RecoverOptions& options) {
-  for (const std::string& identity : options.keys.identities)
-    HVD_TRY(refuse_input_as_output(options.output, identity));
+  HVD_TRY(refuse_inputs_as_output(options.output, options.keys.files()));
   const Keyring keys = HVD_TRY(Keyring::load(options.keys.identities, options.keys.passphrases));
   const format::Dump dump = HVD_TRY(format::Dump::open(options.dump));
   const format::DumpPartition* partition = HVD_TRY(dump.find(options.partition));

@@ -56,8 +56,7 @@ std::string core_name(const std::string& partition) {
 }  // namespace
 
 CommandOutcome run_hypervisor(const HypervisorOptions& options) {
-  for (const std::string& identity : options.keys.identities)
-    HVD_TRY(refuse_input_as_output(options.output, identity));
+  HVD_TRY(refuse_inputs_as_output(options.output, options.keys.files()));
   const Keyring keys = HVD_TRY(Keyring::load(options.keys.identities, options.keys.passphrases));
   const format::Dump dump = HVD_TRY(format::Dump::open(options.dump));
   std::vector<const format::DumpPartition*> found;

@@ -71,8 +71,7 @@ Result<std::optional<WindowsDumpType>> parse_dump_type(const PartitionOptions& o
 
 CommandOutcome run_partition(const PartitionOptions& options) {
   const std::optional<WindowsDumpType> dump_type = HVD_TRY(parse_dump_type(options));
-  for (const std::string& identity : options.keys.identities)
-    HVD_TRY(refuse_input_as_output(options.output, identity));
+  HVD_TRY(refuse_inputs_as_output(options.output, options.keys.files()));
   const Keyring keys = HVD_TRY(Keyring::load(options.keys.identities, options.keys.passphrases));
   const std::vector<PageClass> classes =
       HVD_TRY(with_context(page_classes_from(options.classes), "--class"));

@@ -92,9 +92,8 @@ Result<void> capture(CaptureSession& session, const HostMemory& memory) {
 CommandOutcome run_machine(const MachineOptions& options) {
   return_memory_early();
   HVD_TRY(require_sodium());
-  HVD_TRY(refuse_input_as_output(options.output, options.memory));
-  for (const std::string& identity : options.identities)
-    HVD_TRY(refuse_input_as_output(options.output, identity));
+  HVD_TRY(refuse_inputs_as_output(options.output, {options.memory}));
+  HVD_TRY(refuse_inputs_as_output(options.output, options.identities));
   Policy policy = HVD_TRY(build_policy(options));
   const auto memory = HVD_TRY(open_memory(options, policy));
   const auto session = HVD_TRY(CaptureSession::open(options, std::move(policy), "machine"));

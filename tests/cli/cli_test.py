@@ -461,6 +461,23 @@ class Output(Case):
                      *key)
         self.refused("guest.key", "analyze", "triage", "guest.hvd", *key)
 
+    def test_that_is_another_file_it_reads(self) -> None:
+        """Passphrases, the policy and the signing key would be lost as a private key would."""
+        self.guest()
+        (self.folder / "words").write_text("words\n")
+        (self.folder / "policy.json").write_text('{"vms":[{"match":"guest","plaintext":true}]}')
+        (self.folder / "signing.key").write_text("hvdump-signing-key " + "07" * 32 + "\n")
+        for call in (("extract", "partition", "guest.hvd", "guest"), ("extract", "hypervisor", "guest.hvd"),
+                     ("decrypt", "recover", "guest.hvd", "--partition", "guest"),
+                     ("decrypt", "grant", "guest.hvd", "--partition", "guest", "--to", self.keygen("o.key")),
+                     ("analyze", "triage", "guest.hvd")):
+            self.refused("words", *call, "--passphrase-file", "words", "-o", "words")
+        for command in (("import", "memory.raw", "--name", "guest"), ("machine", "memory.raw"),
+                        ("qemu", "--vm", "guest=absent.qmp")):
+            self.refused("policy.json", "capture", *command, "--policy", "policy.json", "-o", "policy.json")
+            self.refused("signing.key", "capture", *command, "--signing-key", "signing.key", "-o", "signing.key")
+            self.refused("words", "capture", *command, "--passphrase", "guest=words", "-o", "./words")
+
     def closed_pipe(self, name: str, *arguments: object) -> None:
         """The reader is gone before the first byte: failed, and said so; not killed by a signal."""
         reader, writer = os.pipe()
