@@ -19,6 +19,7 @@ enum class RestrictedAction : std::uint8_t {
 struct Replacement {
   RestrictedAction unreadable = RestrictedAction::kSkip;  // tried, or known to fail
   RestrictedAction restricted = RestrictedAction::kSkip;  // poisoned, offline, or told to skip
+  bool operator==(const Replacement&) const = default;
 };
 
 struct RestrictedRange {

@@ -60,9 +60,12 @@ format::MemoryOptions CaptureSession::memory_options() const {
   format::MemoryOptions options;
   options.threads = threads_;
   options.spent = [this] { return budget_.spent(dump_->bytes_written()); };
-  options.replace = [with = policy_.replacement()](PhysAddr at, Absence reason, MutableBytes out) {
-    return replace(with, at, reason, out);
-  };
+  if (policy_.replacement() != Replacement{}) {
+    options.replace = [with = policy_.replacement()](PhysAddr at, Absence reason,
+                                                     MutableBytes out) {
+      return replace(with, at, reason, out);
+    };
+  }
   options.check = check_interrupt;
   return options;
 }

@@ -35,12 +35,12 @@ class Ledger {
     const std::lock_guard lock(mutex_);
     entry(kind).pages += pages;
   }
-  void kept(HostKind kind, std::uint64_t page, std::uint64_t blanked) {
+  void kept(HostKind kind, std::uint64_t page, std::uint64_t redacted) {
     const std::lock_guard lock(mutex_);
     Entry& in = entry(kind);
     ++in.pages;
-    in.redacted_bytes += blanked;
-    if (blanked == 0) return;
+    in.redacted_bytes += redacted;
+    if (redacted == 0) return;
     ++in.redacted_pages;
     if (listed_ == kMaxListed) {
       complete_ = false;
@@ -102,30 +102,39 @@ class HostFilter {
 
   std::vector<format::PageMark> marks(std::uint64_t first, std::size_t count) const {
     std::vector<format::PageMark> out(count, {PageClass::kKernel, {}});
-    for_each_kind(first, count, [&](std::size_t i, HostKind kind) {
-      if (!is_kept(kind)) out[i].excluded = reason_of(kind);
+    for_each_run(first, count, [&](std::size_t i, std::size_t pages, HostKind kind) {
+      if (is_kept(kind)) return;
+      for (std::size_t n = 0; n < pages; ++n) out[i + n].excluded = reason_of(kind);
     });
     return out;
   }
 
   // `bytes` is empty where there are none.
   void redact(std::uint64_t first, std::size_t count, MutableBytes bytes) const {
-    for_each_kind(first, count, [&](std::size_t i, HostKind kind) {
-      if (!is_kept(kind)) return ledger_.excluded(kind, 1);
-      const MutableBytes page = bytes.empty() ? bytes : bytes.subspan(i * kPageSize, kPageSize);
-      ledger_.kept(kind, first + i, page.empty() ? 0 : pages_.redact(first + i, kind, page));
+    for_each_run(first, count, [&](std::size_t i, std::size_t pages, HostKind kind) {
+      if (!is_kept(kind)) return ledger_.excluded(kind, pages);
+      for (const std::size_t end = i + pages; i < end; ++i) {
+        const MutableBytes page = bytes.empty() ? bytes : bytes.subspan(i * kPageSize, kPageSize);
+        ledger_.kept(kind, first + i, page.empty() ? 0 : pages_.redact(first + i, kind, page));
+      }
     });
   }
 
  private:
+  // Calls `apply` with each run of pages of one kind: its first, counted from `first`, and its
+  // length.
   template <typename Apply>
-  void for_each_kind(std::uint64_t first, std::size_t count, Apply apply) const {
+  void for_each_run(std::uint64_t first, std::size_t count, Apply apply) const {
     for (std::size_t i = 0; i < count;) {
       const std::uint64_t window = (first + i) / kWindow * kWindow;
       auto kinds = windows_.find(window);
       if (!kinds) kinds = windows_.insert(window, pages_.kinds(window, kWindow));
-      for (std::uint64_t at = first + i - window; at < kWindow && i < count; ++at, ++i)
-        apply(i, (*kinds)[static_cast<std::size_t>(at)]);
+      const auto begin = static_cast<std::size_t>(first + i - window);
+      const std::size_t stop = std::min<std::size_t>(kWindow, begin + (count - i));
+      std::size_t end = begin + 1;
+      while (end < stop && (*kinds)[end] == (*kinds)[begin]) ++end;
+      apply(i, end - begin, (*kinds)[begin]);
+      i += end - begin;
     }
   }
 

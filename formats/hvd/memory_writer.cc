@@ -207,10 +207,12 @@ class Work {
   Result<void> store_missing(SegmentWriter& out, PhysAddr at, PageClass page_class,
                              const Run& run) {
     const auto number = static_cast<std::uint32_t>(at.value % kSegmentBytes / kPageSize);
-    std::array<std::byte, kPageSize> filled{};
-    if (options_.replace && options_.replace(at, run.reason, filled)) {
-      ++replaced_;
-      return out.store(number, page_class, filled);
+    if (options_.replace) {
+      std::array<std::byte, kPageSize> filled{};
+      if (options_.replace(at, run.reason, filled)) {
+        ++replaced_;
+        return out.store(number, page_class, filled);
+      }
     }
     if (run.reason == Absence::kUnreadable) ++unreadable_;
     if (run.reason == Absence::kSwapped) ++swapped_;

@@ -29,8 +29,8 @@ struct MemoryOptions {
   /// Sees each run of pages before it is written: `count` pages from number `first` on, with their
   /// bytes, which it may change, or without any when the pages are excluded, zero or missing.
   std::function<void(std::uint64_t first, std::size_t count, MutableBytes bytes)> redact{};
-  /// Fills `out`, the bytes from `at` on, for pages that are missing for `reason`; false when they
-  /// are to stay missing.
+  /// Fills `out`, zeros so far, for the page at `at`, which is missing for `reason`; false when it
+  /// is to stay missing.
   std::function<bool(PhysAddr at, Absence reason, MutableBytes out)> replace{};
   /// Once true, pages are not read any more and are absent with reason budget.
   std::function<bool()> spent{};
