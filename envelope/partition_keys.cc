@@ -143,7 +143,8 @@ Result<KeyCommitment> PartitionKeys::commitment(KeyName name) const {
 
 Result<void> PartitionKeys::seal(const SealedPiece& piece, ByteView plaintext, Bytes& out) const {
   const SecretBytes* key = key_for(piece.key);
-  if (!key) return no_key(piece.key);
+  if (!key)
+    return Error{ErrorCode::kSealed, "there is no key to seal " + describe(piece.key) + " with"};
   return gcm_seal(*key, piece.nonce, piece.associated_data, plaintext, out);
 }
 
